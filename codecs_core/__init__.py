@@ -1,0 +1,114 @@
+"""Move memory, images and byte streams over N compressed channels.
+
+The public API, and nothing else::
+
+    codecs()                       the installed codecs, by name
+    get_codec("zstd", level=3)     one of them, ready to use
+    compress / decompress          one call, the codec's standard file format
+    Sender / Receiver              N channels: blocks, pages, sync, progress
+    Codec, Encoder, Decoder, …     the contract for plugin authors
+
+Names load on first use, so importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codecs_core.codec import (
+        Availability,
+        Buffer,
+        Codec,
+        Decoder,
+        Encoder,
+        Geometry,
+        Parameter,
+        parameter,
+    )
+    from codecs_core.errors import (
+        BrokenPlugin,
+        CodecError,
+        CodecsCoreError,
+        CodecUnavailable,
+        CorruptPayload,
+        LinkError,
+        LinkTimeout,
+        ParameterError,
+        PluginError,
+        ProtocolError,
+        RemoteError,
+        TransferError,
+        TruncatedStream,
+        UnknownCodec,
+        UsageError,
+    )
+    from codecs_core.hookspecs import hookimpl
+    from codecs_core.oneshot import compress, decompress
+    from codecs_core.registry import CodecInfo, codecs, get_codec
+
+_HOMES = {
+    "codec": (
+        "Availability", "Buffer", "Codec", "Decoder", "Encoder", "Geometry", "Parameter",
+        "parameter",
+    ),
+    "errors": (
+        "BrokenPlugin", "CodecError", "CodecsCoreError", "CodecUnavailable", "CorruptPayload",
+        "LinkError", "LinkTimeout", "ParameterError", "PluginError", "ProtocolError",
+        "RemoteError", "TransferError", "TruncatedStream", "UnknownCodec", "UsageError",
+    ),
+    "hookspecs": ("hookimpl",),
+    "oneshot": ("compress", "decompress"),
+    "registry": ("CodecInfo", "codecs", "get_codec"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("codecs-core")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, "__version__"})
+
+
+__all__ = [
+    "Availability",
+    "BrokenPlugin",
+    "Buffer",
+    "Codec",
+    "CodecError",
+    "CodecInfo",
+    "CodecUnavailable",
+    "CodecsCoreError",
+    "CorruptPayload",
+    "Decoder",
+    "Encoder",
+    "Geometry",
+    "LinkError",
+    "LinkTimeout",
+    "Parameter",
+    "ParameterError",
+    "PluginError",
+    "ProtocolError",
+    "RemoteError",
+    "TransferError",
+    "TruncatedStream",
+    "UnknownCodec",
+    "UsageError",
+    "codecs",
+    "compress",
+    "decompress",
+    "get_codec",
+    "hookimpl",
+    "parameter",
+]

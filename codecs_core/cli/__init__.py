@@ -1,0 +1,1 @@
+"""The command ``multifd``: one module a command."""

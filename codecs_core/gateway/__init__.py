@@ -1,0 +1,1 @@
+"""QEMU: recordings of migrations, what they hold and what memory they rebuild."""

@@ -1,0 +1,1 @@
+"""Blocks and page runs, and the C kernel that scans, gathers and scatters pages."""

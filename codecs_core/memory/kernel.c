@@ -1,0 +1,202 @@
+/* One call a packet: zero scan and gather, scatter and clear, for memory and for files.
+ *
+ * Nothing here allocates, and nothing trusts an offset: cc_check comes first, by contract with
+ * the Python side. Functions on files return 0, or the errno of the call that failed.
+ */
+#define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_PAGES 4096 /* of a packet; Geometry bounds it */
+#define STRIDE 256     /* bytes looked at before an early exit from the zero scan */
+
+static uint64_t load_be64(const uint8_t *p)
+{
+    uint64_t value;
+    memcpy(&value, p, sizeof value);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    return value;
+}
+
+static void store_be64(uint8_t *p, uint64_t value)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    memcpy(p, &value, sizeof value);
+}
+
+/* Sizes are multiples of STRIDE (pages) or the cut end of a block (the tail loop). */
+static int is_zero(const uint8_t *p, size_t size)
+{
+    size_t i = 0;
+    for (; i + STRIDE <= size; i += STRIDE) {
+        uint64_t words[STRIDE / 8], any = 0;
+        memcpy(words, p + i, STRIDE);
+        for (size_t w = 0; w < STRIDE / 8; w++)
+            any |= words[w];
+        if (any)
+            return 0;
+    }
+    for (; i < size; i++)
+        if (p[i])
+            return 0;
+    return 1;
+}
+
+/* How much of the page at offset lies inside the block. */
+static size_t inside(uint64_t offset, size_t page_size, uint64_t size)
+{
+    if (offset >= size)
+        return 0;
+    return size - offset < page_size ? (size_t)(size - offset) : page_size;
+}
+
+/* Write the offsets of count pages, the first at block offset `first`: normal pages, then zero
+ * pages. Where both kinds occur and `gathered` is given, copy the normal pages there,
+ * contiguous (`gathered` may be `pages` itself). Return the number of normal pages. */
+size_t cc_scan(const uint8_t *pages, size_t count, size_t page_size, uint64_t first,
+               uint8_t *offsets, uint8_t *gathered)
+{
+    uint64_t zero_map[MAX_PAGES / 64] = {0};
+    size_t normal = 0, zero;
+
+    if (count > MAX_PAGES)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (is_zero(pages + i * page_size, page_size))
+            zero_map[i / 64] |= (uint64_t)1 << (i % 64);
+        else
+            store_be64(offsets + 8 * normal++, first + i * page_size);
+    }
+    if (normal == count)
+        return normal;
+    zero = normal;
+    for (size_t i = 0, to = 0; i < count; i++) {
+        if (zero_map[i / 64] >> (i % 64) & 1)
+            store_be64(offsets + 8 * zero++, first + i * page_size);
+        else if (gathered) {
+            uint8_t *target = gathered + to++ * page_size;
+            if (target != pages + i * page_size)
+                memmove(target, pages + i * page_size, page_size);
+        }
+    }
+    return normal;
+}
+
+/* The index of the first offset that is not page aligned or lies outside the block; -1: none. */
+ptrdiff_t cc_check(const uint8_t *offsets, size_t count, size_t page_size, uint64_t size)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t offset = load_be64(offsets + 8 * i);
+        if (offset % page_size || offset >= size)
+            return (ptrdiff_t)i;
+    }
+    return -1;
+}
+
+int cc_contiguous(const uint8_t *offsets, size_t count, size_t page_size)
+{
+    uint64_t first = count ? load_be64(offsets) : 0;
+    for (size_t i = 1; i < count; i++)
+        if (load_be64(offsets + 8 * i) != first + i * page_size)
+            return 0;
+    return 1;
+}
+
+void cc_scatter(uint8_t *base, uint64_t size, const uint8_t *offsets, size_t count,
+                size_t page_size, const uint8_t *packet)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t offset = load_be64(offsets + 8 * i);
+        memcpy(base + offset, packet + i * page_size, inside(offset, page_size, size));
+    }
+}
+
+/* Reading first keeps untouched memory untouched: a zero page that is zero already costs no
+ * page of RAM. */
+void cc_clear(uint8_t *base, uint64_t size, const uint8_t *offsets, size_t count,
+              size_t page_size)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t offset = load_be64(offsets + 8 * i);
+        size_t length = inside(offset, page_size, size);
+        if (!is_zero(base + offset, length))
+            memset(base + offset, 0, length);
+    }
+}
+
+/* The length of the run of adjacent pages that begins at index i, cut at the block's end. */
+static uint64_t run_from(const uint8_t *offsets, size_t i, size_t count, size_t page_size,
+                         uint64_t size, size_t *next)
+{
+    uint64_t start = load_be64(offsets + 8 * i), end = start + page_size;
+    for (*next = i + 1; *next < count && load_be64(offsets + 8 * *next) == end; ++*next)
+        end += page_size;
+    return (end < size ? end : size) - start;
+}
+
+static int write_all(int fd, const uint8_t *data, uint64_t length, uint64_t offset)
+{
+    while (length) {
+        ssize_t written = pwrite(fd, data, length, (off_t)offset);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return written ? errno : EIO;
+        data += written;
+        offset += (uint64_t)written;
+        length -= (uint64_t)written;
+    }
+    return 0;
+}
+
+int cc_write_pages(int fd, uint64_t size, const uint8_t *offsets, size_t count, size_t page_size,
+                   const uint8_t *packet)
+{
+    size_t next;
+    for (size_t i = 0; i < count; i = next) {
+        uint64_t length = run_from(offsets, i, count, page_size, size, &next);
+        int error = write_all(fd, packet + i * page_size, length, load_be64(offsets + 8 * i));
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+/* Holes stay holes; what holds data is punched, or zeroed where the file system cannot. */
+int cc_clear_pages(int fd, uint64_t size, const uint8_t *offsets, size_t count,
+                   size_t page_size)
+{
+    static const uint8_t zeros[65536];
+    size_t next;
+
+    for (size_t i = 0; i < count; i = next) {
+        uint64_t length = run_from(offsets, i, count, page_size, size, &next);
+        uint64_t offset = load_be64(offsets + 8 * i);
+        off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
+
+        if (data < 0 ? errno == ENXIO : (uint64_t)data >= offset + length)
+            continue;
+        if (!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                       (off_t)length))
+            continue;
+        if (errno != EOPNOTSUPP && errno != ENOSYS)
+            return errno;
+        for (uint64_t done = 0; done < length;) {
+            uint64_t chunk = length - done < sizeof zeros ? length - done : sizeof zeros;
+            int error = write_all(fd, zeros, chunk, offset + done);
+            if (error)
+                return error;
+            done += chunk;
+        }
+    }
+    return 0;
+}

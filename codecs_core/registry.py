@@ -1,0 +1,335 @@
+"""Entry points → codecs: lazily, and surviving broken plugins.
+
+An entry point of group ``codecs_core`` is named after its codec, so the names are known without
+importing anything; asking for a codec imports the one plugin that provides it. Each plugin is in
+one of three states: *loaded*, *unavailable* (sound, but its library or device is missing) and
+*broken* (a defect, whose cause is kept). Only a plugin that is asked for by name can fail the
+caller. pluggy stays behind this facade: its own loader lets one broken plugin take the host down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from codecs_core import hookspecs
+from codecs_core.codec import Codec, Parameter
+from codecs_core.errors import (
+    BrokenPlugin,
+    CodecUnavailable,
+    UnknownCodec,
+    UsageError,
+)
+from codecs_core.none import NoneCodec
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = [
+    "ALLOW_LIST",
+    "CodecInfo",
+    "Registry",
+    "State",
+    "codecs",
+    "default_registry",
+    "get_codec",
+]
+
+ALLOW_LIST = "CODECS_CORE_PLUGINS"
+"""Environment variable: a comma-separated list of the only plugins that may load."""
+
+FIRST_PARTY = frozenset({"zlib", "zstd", "lz4", "qatzip", "qpl"})
+"""Codecs published beside the core as ``codecs-core-<name>``, for the hint in `UnknownCodec`."""
+
+
+class State(enum.StrEnum):
+    """What became of a plugin."""
+
+    LOADED = "loaded"
+    UNAVAILABLE = "unavailable"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class CodecInfo:
+    """What is known of one codec: a row of the listing.
+
+    ``reason`` and ``remedy`` are empty where the codec is loaded; ``cause`` is the exception of
+    a broken plugin. ``codec`` is the class, where it could be had.
+    """
+
+    name: str
+    state: State
+    distribution: str = ""
+    version: str = ""
+    method: int | None = None
+    suffix: str | None = None
+    backend: str = ""
+    reason: str = ""
+    remedy: str = ""
+    summary: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    codec: type[Codec] | None = field(default=None, repr=False)
+    cause: BaseException | None = field(default=None, repr=False, compare=False)
+
+
+class _Defect(Exception):
+    """A plugin does not keep the contract; the text says how."""
+
+
+class Registry(Mapping[str, CodecInfo]):
+    """The codecs of one set of entry points, by name. Thread-safe.
+
+    Iterating yields names and imports nothing; looking a name up loads that plugin alone.
+    ``entry_points`` defaults to those installed.
+    """
+
+    def __init__(self, entry_points: Iterable[EntryPoint] | None = None) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.NAME)
+        self._manager.add_hookspecs(hookspecs)
+        self._lock = threading.RLock()
+        if entry_points is None:
+            entry_points = metadata.entry_points(group=hookspecs.NAME)
+        self._claims: dict[str, list[EntryPoint]] = {}
+        for each in sorted(entry_points, key=_precedence):
+            if _allowed(each.name):
+                self._claims.setdefault(each.name, []).append(each)
+        self._infos: dict[str, CodecInfo] = {NoneCodec.name: _describe(NoneCodec, None)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((NoneCodec.name, *self._claims)))
+
+    def __len__(self) -> int:
+        return len(self._claims.keys() | {NoneCodec.name})
+
+    def __getitem__(self, name: str) -> CodecInfo:
+        with self._lock:
+            if name not in self._infos:
+                self._infos[name] = self._load(self._claims[name][0])
+            return self._infos[name]
+
+    def listing(self) -> list[CodecInfo]:
+        """Every codec and every rejected claim to a name, all loaded: the full table."""
+        rows = [self[name] for name in self]
+        for name, claims in self._claims.items():
+            losers = claims if name == NoneCodec.name else claims[1:]
+            owner = self[name].distribution
+            rows.extend(
+                dataclasses.replace(
+                    _origin(loser, State.BROKEN),
+                    reason=f"the name {name!r} is already taken by {owner}",
+                    remedy="uninstall one of the two, or ask its author to rename the codec",
+                )
+                for loser in losers
+            )
+        return rows
+
+    def codec_class(self, name: str) -> type[Codec]:
+        """The class of codec ``name``.
+
+        Raises `UnknownCodec`, or `CodecUnavailable` or `BrokenPlugin` where the plugin is not in
+        state *loaded*.
+        """
+        try:
+            info = self[name]
+        except KeyError:
+            raise UnknownCodec(self._unknown(name), name=name) from None
+        if info.state is State.BROKEN:
+            raise BrokenPlugin(
+                f"the plugin for codec {name!r} ({info.distribution} {info.version}) is broken: "
+                f"{info.reason}; {info.remedy}",
+                name=name,
+            ) from info.cause
+        if info.state is State.UNAVAILABLE:
+            raise CodecUnavailable(
+                f"codec {name!r} is not available here: {info.reason}; {info.remedy}", name=name
+            )
+        assert info.codec is not None
+        return info.codec
+
+    def get_codec(self, name: str | Codec, /, **parameters: Any) -> Codec:
+        """Make codec ``name`` with ``parameters``; a codec is handed back as it is."""
+        if isinstance(name, Codec):
+            if parameters:
+                raise UsageError(
+                    f"{name!r} is a codec already; give parameters with a codec's name only"
+                )
+            return name
+        if not isinstance(name, str):
+            raise UsageError(f"a codec is given by its name or as a Codec, not as {name!r}")
+        return self.codec_class(name).from_parameters(parameters)
+
+    def by_method(self, method: int) -> str | None:
+        """The name of the codec that speaks QEMU's wire method ``method``, loading all."""
+        return next((i.name for i in self.values() if i.codec and i.method == method), None)
+
+    def by_suffix(self, path: str | os.PathLike[str]) -> str | None:
+        """The name of the codec whose file format ``path`` ends like, loading all."""
+        text = os.fspath(path)
+        return next(
+            (i.name for i in self.values() if i.suffix is not None and text.endswith(i.suffix)),
+            None,
+        )
+
+    def _unknown(self, name: str) -> str:
+        text = f"no codec is called {name!r}; installed: {', '.join(self)}"
+        if name in FIRST_PARTY:
+            text += f"; remedy: pip install codecs-core-{name}"
+        if not _allowed(name):
+            text += f" ({ALLOW_LIST} restricts what may load)"
+        return text
+
+    def _load(self, entry: EntryPoint) -> CodecInfo:
+        try:
+            plugin = entry.load()
+            codec = self._provided(entry, plugin)
+            info = _describe(codec, entry)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        # A plugin is a stranger's code: whatever it raises, SystemExit included, is its defect.
+        except BaseException as error:
+            reason = str(error) if isinstance(error, _Defect) else _one_line(error)
+            return dataclasses.replace(
+                _origin(entry, State.BROKEN),
+                reason=reason,
+                remedy="report it to the plugin's author, or uninstall it",
+                cause=error,
+            )
+        return info
+
+    def _provided(self, entry: EntryPoint, plugin: object) -> type[Codec]:
+        """Ask one plugin for its codecs, and check that it keeps the contract."""
+        if not self._manager.is_registered(plugin):
+            self._manager.register(plugin, name=f"{entry.group}:{entry.name}")
+        others = [p for p in self._manager.get_plugins() if p is not plugin]
+        call = self._manager.subset_hook_caller("codecs_core_codecs", remove_plugins=others)
+        answers = call()
+        if not answers:
+            raise _Defect(f"{entry.value} implements no hook codecs_core_codecs")
+        provided = list(answers[0])
+        for codec in provided:
+            _check_contract(codec)
+        names = [codec.name for codec in provided]
+        if entry.name not in names:
+            raise _Defect(
+                f"the entry point is named {entry.name!r}, but {entry.value} provides "
+                f"{', '.join(map(repr, names)) or 'nothing'}"
+            )
+        found: type[Codec] = provided[names.index(entry.name)]
+        return found
+
+
+def _check_contract(codec: object) -> None:
+    if not (isinstance(codec, type) and issubclass(codec, Codec)):
+        raise _Defect(f"codecs_core_codecs returned {codec!r}, which is no subclass of Codec")
+    name = getattr(codec, "name", None)
+    if not (isinstance(name, str) and re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name)):
+        raise _Defect(f"{codec.__qualname__}.name is {name!r}, not lower-case letters and digits")
+    if "__dataclass_params__" not in vars(codec) or not vars(codec)["__dataclass_params__"].frozen:
+        raise _Defect(f"{codec.__qualname__} is not decorated with @dataclass(frozen=True)")
+    if codec.method is not None and not (isinstance(codec.method, int) and 0 < codec.method < 31):
+        raise _Defect(f"{codec.__qualname__}.method is {codec.method!r}, not 1 to 30 or None")
+    for field_ in dataclasses.fields(codec):
+        if field_.name in ("name", "method", "suffix"):
+            raise _Defect(
+                f"{codec.__qualname__}.{field_.name} is annotated, which makes it a parameter; "
+                f"write it without, as in: {field_.name} = {field_.default!r}"
+            )
+        if type(field_.default) not in (int, bool, str):
+            raise _Defect(
+                f"{codec.__qualname__}.{field_.name} has no default of type int, bool or str; "
+                "declare it with parameter(...)"
+            )
+    if codec.__abstractmethods__:
+        missing = ", ".join(sorted(codec.__abstractmethods__))
+        raise _Defect(f"{codec.__qualname__} does not implement {missing}")
+    codec()
+
+
+def _describe(codec: type[Codec], entry: EntryPoint | None) -> CodecInfo:
+    availability = codec.availability()
+    base = (
+        _origin(entry, State.LOADED)
+        if entry
+        else CodecInfo(codec.name, State.LOADED, "codecs-core", _version("codecs-core"))
+    )
+    return dataclasses.replace(
+        base,
+        state=State.LOADED if availability.available else State.UNAVAILABLE,
+        method=codec.method,
+        suffix=codec.suffix,
+        backend=availability.backend,
+        reason=availability.reason,
+        remedy=availability.remedy,
+        summary=(codec.__doc__ or "").strip().split("\n")[0],
+        parameters=codec.parameters(),
+        codec=codec,
+    )
+
+
+def _origin(entry: EntryPoint, state: State) -> CodecInfo:
+    if entry.dist is None:
+        return CodecInfo(entry.name, state, entry.value)
+    return CodecInfo(entry.name, state, entry.dist.name, entry.dist.version)
+
+
+def _precedence(entry: EntryPoint) -> tuple[str, bool, str]:
+    """The order of claims to one name: ``codecs-core-<name>`` first, then by distribution."""
+    distribution = entry.dist.name if entry.dist is not None else ""
+    return entry.name, distribution != f"codecs-core-{entry.name}", distribution
+
+
+def _allowed(name: str) -> bool:
+    listed = os.environ.get(ALLOW_LIST)
+    return listed is None or name in {each.strip() for each in listed.split(",")}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+_default: Registry | None = None
+_default_lock = threading.Lock()
+
+
+def default_registry() -> Registry:
+    """The registry of the installed plugins, made on first use."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = Registry()
+        return _default
+
+
+def codecs() -> Registry:
+    """The installed codecs: a mapping from name to `CodecInfo`.
+
+    Iterating it imports no plugin; ``codecs()["zstd"]`` loads that one, ``.listing()`` all.
+    """
+    return default_registry()
+
+
+def get_codec(name: str | Codec, /, **parameters: Any) -> Codec:
+    """Make the codec called ``name``: ``get_codec("zstd", level=3)``.
+
+    Parameters go by field name or by QEMU's (``multifd_zstd_level=3``). Raises `UnknownCodec`,
+    `CodecUnavailable`, `BrokenPlugin` or `ParameterError`.
+    """
+    return default_registry().get_codec(name, **parameters)

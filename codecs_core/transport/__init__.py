@@ -1,0 +1,1 @@
+"""Addresses in QEMU's spelling, and the byte streams they lead to."""
