@@ -59,29 +59,29 @@ static size_t inside(uint64_t offset, size_t page_size, uint64_t size)
     return size - offset < page_size ? (size_t)(size - offset) : page_size;
 }
 
-/* Write the offsets of count pages, the first at block offset `first`: normal pages, then zero
- * pages. Where both kinds occur and `gathered` is given, copy the normal pages there,
+/* Write the offsets of count pages: normal pages, then zero pages. Where both kinds occur and `gathered` is given, copy the normal pages there,
  * contiguous (`gathered` may be `pages` itself). Return the number of normal pages. */
 size_t cc_scan(const uint8_t *pages, size_t count, size_t page_size, uint64_t first,
-               uint8_t *offsets, uint8_t *gathered)
+               const uint64_t *where, uint8_t *offsets, uint8_t *gathered)
 {
     uint64_t zero_map[MAX_PAGES / 64] = {0};
     size_t normal = 0, zero;
 
+#define OFFSET_OF(i) ((where ? where[i] : first + (i)) * page_size)
     if (count > MAX_PAGES)
         return 0;
     for (size_t i = 0; i < count; i++) {
         if (is_zero(pages + i * page_size, page_size))
             zero_map[i / 64] |= (uint64_t)1 << (i % 64);
         else
-            store_be64(offsets + 8 * normal++, first + i * page_size);
+            store_be64(offsets + 8 * normal++, OFFSET_OF(i));
     }
     if (normal == count)
         return normal;
     zero = normal;
     for (size_t i = 0, to = 0; i < count; i++) {
         if (zero_map[i / 64] >> (i % 64) & 1)
-            store_be64(offsets + 8 * zero++, first + i * page_size);
+            store_be64(offsets + 8 * zero++, OFFSET_OF(i));
         else if (gathered) {
             uint8_t *target = gathered + to++ * page_size;
             if (target != pages + i * page_size)
@@ -89,6 +89,44 @@ size_t cc_scan(const uint8_t *pages, size_t count, size_t page_size, uint64_t fi
         }
     }
     return normal;
+#undef OFFSET_OF
+}
+
+void cc_gather(const uint8_t *base, uint64_t size, const uint64_t *where, size_t count,
+               size_t page_size, uint8_t *packet)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t length = inside(where[i] * page_size, page_size, size);
+        memcpy(packet + i * page_size, base + where[i] * page_size, length);
+        memset(packet + i * page_size + length, 0, page_size - length);
+    }
+}
+
+/* Runs of adjacent pages are read at once. A file that ends before `size` is ENODATA. */
+int cc_read_pages(int fd, uint64_t size, const uint64_t *where, size_t count, size_t page_size,
+                  uint8_t *packet)
+{
+    size_t next;
+    for (size_t i = 0; i < count; i = next) {
+        uint64_t offset = where[i] * page_size, length;
+        for (next = i + 1; next < count && where[next] == where[next - 1] + 1;)
+            next++;
+        length = (next - i) * page_size;
+        if (offset + length > size) {
+            memset(packet + (size - offset), 0, offset + length - size);
+            length = size - offset;
+        }
+        for (uint64_t done = 0; done < length;) {
+            ssize_t got = pread(fd, packet + done, length - done, (off_t)(offset + done));
+            if (got < 0 && errno == EINTR)
+                continue;
+            if (got <= 0)
+                return got ? errno : ENODATA;
+            done += (uint64_t)got;
+        }
+        packet += (next - i) * page_size;
+    }
+    return 0;
 }
 
 /* The index of the first offset that is not page aligned or lies outside the block; -1: none. */
@@ -111,21 +149,19 @@ int cc_contiguous(const uint8_t *offsets, size_t count, size_t page_size)
     return 1;
 }
 
-void cc_scatter(uint8_t *base, uint64_t size, const uint8_t *offsets, size_t count,
-                size_t page_size, const uint8_t *packet)
+/* Put the normal pages of a packet where they belong, and clear the zero pages. A packet that
+ * was decoded in place is left where it is. Reading before clearing keeps untouched memory
+ * untouched: a zero page that is zero already costs no page of RAM. */
+void cc_store(uint8_t *base, uint64_t size, const uint8_t *offsets, size_t normal, size_t zero,
+              size_t page_size, const uint8_t *packet)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < normal; i++) {
         uint64_t offset = load_be64(offsets + 8 * i);
-        memcpy(base + offset, packet + i * page_size, inside(offset, page_size, size));
+        const uint8_t *page = packet + i * page_size;
+        if (page != base + offset)
+            memcpy(base + offset, page, inside(offset, page_size, size));
     }
-}
-
-/* Reading first keeps untouched memory untouched: a zero page that is zero already costs no
- * page of RAM. */
-void cc_clear(uint8_t *base, uint64_t size, const uint8_t *offsets, size_t count,
-              size_t page_size)
-{
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = normal; i < normal + zero; i++) {
         uint64_t offset = load_be64(offsets + 8 * i);
         size_t length = inside(offset, page_size, size);
         if (!is_zero(base + offset, length))
@@ -158,45 +194,42 @@ static int write_all(int fd, const uint8_t *data, uint64_t length, uint64_t offs
     return 0;
 }
 
-int cc_write_pages(int fd, uint64_t size, const uint8_t *offsets, size_t count, size_t page_size,
-                   const uint8_t *packet)
+/* Holes stay holes; what holds data is punched, or zeroed where the file system cannot. */
+static int clear_run(int fd, uint64_t offset, uint64_t length)
 {
-    size_t next;
-    for (size_t i = 0; i < count; i = next) {
-        uint64_t length = run_from(offsets, i, count, page_size, size, &next);
-        int error = write_all(fd, packet + i * page_size, length, load_be64(offsets + 8 * i));
+    static const uint8_t zeros[65536];
+    off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
+
+    if (data < 0 ? errno == ENXIO : (uint64_t)data >= offset + length)
+        return 0;
+    if (!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length))
+        return 0;
+    if (errno != EOPNOTSUPP && errno != ENOSYS)
+        return errno;
+    while (length) {
+        uint64_t chunk = length < sizeof zeros ? length : sizeof zeros;
+        int error = write_all(fd, zeros, chunk, offset);
         if (error)
             return error;
+        offset += chunk;
+        length -= chunk;
     }
     return 0;
 }
 
-/* Holes stay holes; what holds data is punched, or zeroed where the file system cannot. */
-int cc_clear_pages(int fd, uint64_t size, const uint8_t *offsets, size_t count,
-                   size_t page_size)
+/* cc_store for a file: a write a run of adjacent normal pages, a clearing a run of zero pages. */
+int cc_write_pages(int fd, uint64_t size, const uint8_t *offsets, size_t normal, size_t zero,
+                   size_t page_size, const uint8_t *packet)
 {
-    static const uint8_t zeros[65536];
-    size_t next;
-
+    size_t count = normal + zero, next;
     for (size_t i = 0; i < count; i = next) {
-        uint64_t length = run_from(offsets, i, count, page_size, size, &next);
+        size_t limit = i < normal ? normal : count;
+        uint64_t length = run_from(offsets, i, limit, page_size, size, &next);
         uint64_t offset = load_be64(offsets + 8 * i);
-        off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
-
-        if (data < 0 ? errno == ENXIO : (uint64_t)data >= offset + length)
-            continue;
-        if (!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                       (off_t)length))
-            continue;
-        if (errno != EOPNOTSUPP && errno != ENOSYS)
-            return errno;
-        for (uint64_t done = 0; done < length;) {
-            uint64_t chunk = length - done < sizeof zeros ? length - done : sizeof zeros;
-            int error = write_all(fd, zeros, chunk, offset + done);
-            if (error)
-                return error;
-            done += chunk;
-        }
+        int error = i < normal ? write_all(fd, packet + i * page_size, length, offset)
+                               : clear_run(fd, offset, length);
+        if (error)
+            return error;
     }
     return 0;
 }

@@ -1,0 +1,126 @@
+"""Blocks over regular files and block devices, by preadv and pwritev; holes stay holes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from array import array
+from collections.abc import Iterator
+from typing import Self
+
+from codecs_core.errors import TransferError, UsageError
+from codecs_core.memory import kernel
+from codecs_core.memory.block import Block, PageRun
+
+__all__ = ["FileBlock"]
+
+
+class FileBlock(Block):
+    """A block over a file of fixed size. The block owns the descriptor ``fd``.
+
+    ``path`` is for messages only.
+    """
+
+    def __init__(
+        self, name: str, fd: int, size: int, path: str | os.PathLike[str], page_size: int = 4096
+    ) -> None:
+        super().__init__(name, size, page_size)
+        self._fd = fd
+        self._length = size
+        self._path = os.fspath(path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], name: str, page_size: int = 4096) -> Self:
+        """Open a file or a block device to send from.
+
+        Raises `UsageError` for a directory or what has no fixed size, `OSError` where it cannot
+        be opened.
+        """
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(fd).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+                raise UsageError(
+                    f"{os.fspath(path)} is neither a regular file nor a block device; "
+                    "send a pipe as '-' (standard input)"
+                )
+            return cls(name, fd, os.lseek(fd, 0, os.SEEK_END), path, page_size)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @classmethod
+    def create(
+        cls, path: str | os.PathLike[str], size: int, name: str, page_size: int = 4096
+    ) -> Self:
+        """Create a file of ``size`` bytes to receive into: one hole, mode 0600.
+
+        Raises `FileExistsError` where it exists, `OSError` where it cannot be made.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(fd, size)
+        except BaseException:
+            os.close(fd)
+            os.unlink(path)
+            raise
+        block = cls(name, fd, size, path, page_size)
+        block.reads_zero = True
+        return block
+
+    def runs(self, per_packet: int, *, skip_holes: bool = False) -> Iterator[PageRun]:
+        """Yield the pages that hold data, or all."""
+        if not skip_holes:
+            yield from super().runs(per_packet)
+            return
+        for start, end in self._extents():
+            for first in range(start, end, per_packet):
+                yield PageRun(self, first, min(per_packet, end - first))
+
+    def _extents(self) -> Iterator[tuple[int, int]]:
+        """Yield the ranges of page numbers that hold data, disjoint and in order."""
+        offset = done = 0
+        while offset < self._length:
+            try:
+                start = os.lseek(self._fd, offset, os.SEEK_DATA)
+                offset = os.lseek(self._fd, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return
+                if error.errno != errno.EINVAL:
+                    raise TransferError(f"reading {self._path}: {error.strerror}") from error
+                start, offset = offset, self._length
+            first = max(done, start // self.page_size)
+            done = min(-(-offset // self.page_size), self.pages)
+            if first < done:
+                yield first, done
+
+    def read(self, run: PageRun, scratch: memoryview) -> memoryview:
+        """Read the pages into ``scratch``."""
+        where = run.where or array("Q", range(run.first, run.first + run.count))
+        try:
+            kernel.read_pages(self._fd, self._length, where, self.page_size, scratch)
+        except OSError as error:
+            reason = error.strerror
+            if error.errno == errno.ENODATA:
+                reason = f"it became shorter than the {self._length} bytes it had at the start"
+            raise TransferError(f"reading {self._path}: {reason}") from error
+        return scratch[: run.count * self.page_size]
+
+    def target(self, offsets: bytes, normal: int, scratch: memoryview) -> memoryview:
+        """Return a part of ``scratch``: a file has no memory of its own."""
+        return scratch[: normal * self.page_size]
+
+    def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
+        """Write the normal pages, run by run; zero pages become holes."""
+        try:
+            kernel.write_pages(self._fd, self._length, offsets, normal, self.page_size, packet)
+        except OSError as error:
+            raise TransferError(f"writing {self._path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)

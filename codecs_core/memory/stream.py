@@ -1,0 +1,218 @@
+"""Byte streams as blocks: pages are read and written in order, in bounded memory.
+
+The size of a stream is known at its end only. All its pages but the last are whole, so the
+receiver holds back one page until the sender tells the size.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import struct
+import threading
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from codecs_core.errors import ProtocolError, TransferError
+from codecs_core.memory import kernel
+from codecs_core.memory.block import Block, PageRun
+
+__all__ = ["StreamSink", "StreamSource"]
+
+_POLL = 0.2
+"""Seconds between two looks at whether the transfer still goes on, while a pipe is silent."""
+
+
+class StreamSource(Block):
+    """A block read from a descriptor, or a binary file object, until its end.
+
+    Neither is closed. ``received`` counts the bytes read so far.
+    """
+
+    ordered = True
+
+    def __init__(self, name: str, source: int | BinaryIO, page_size: int = 4096) -> None:
+        super().__init__(name, None, page_size)
+        self._source = source
+        self._aborted = False
+        self._ended = False
+        self.received = 0
+
+    def runs(self, per_packet: int, *, skip_holes: bool = False) -> Iterator[PageRun]:
+        """Yield runs until the stream has ended; each must be read before the next is asked for."""
+        while not self._ended:
+            yield PageRun(self, self.received // self.page_size, per_packet)
+
+    def read(self, run: PageRun, scratch: memoryview) -> memoryview:
+        """Fill a packet, or less at the stream's end, the last page padded with zeros."""
+        wanted = run.count * self.page_size
+        filled = 0
+        while filled < wanted and not self._ended:
+            try:
+                count = self._read_some(scratch[filled:wanted])
+            except OSError as error:
+                raise TransferError(f"reading {self.name}: {error.strerror}") from error
+            self._ended = not count
+            filled += count
+        self.received += filled
+        whole = -(-filled // self.page_size) * self.page_size
+        scratch[filled:whole] = bytes(whole - filled)
+        return scratch[:whole]
+
+    def _read_some(self, buffer: memoryview) -> int:
+        if not isinstance(self._source, int):
+            return self._source.readinto(buffer) or 0  # type: ignore[attr-defined]
+        _wait(self._source, select.POLLIN, self)
+        return os.readv(self._source, [buffer])
+
+    def abort(self) -> None:
+        """Make a read that waits for the pipe end."""
+        self._aborted = True
+
+    @property
+    def aborted(self) -> bool:
+        """Whether `abort` was called."""
+        return self._aborted
+
+
+class StreamSink(Block):
+    """A block written to a descriptor, or a binary file object, in order.
+
+    Channels take turns: each waits until what lies before its packet has been written. With
+    ``size`` given exactly that many bytes are written. Raises `ProtocolError` where pages are
+    missing, doubled, or do not come for ``patience`` seconds.
+    """
+
+    ordered = True
+
+    def __init__(
+        self,
+        name: str,
+        sink: int | BinaryIO,
+        size: int | None = None,
+        page_size: int = 4096,
+        patience: float = 30.0,
+    ) -> None:
+        super().__init__(name, size, page_size)
+        self._patience = patience
+        self._turn = threading.Condition()
+        self._position = 0
+        self._writing = False
+        self._held = b""
+        self._aborted = False
+        self._owned = -1
+        self._sink = sink
+        if isinstance(sink, int) and stat.S_ISFIFO(os.fstat(sink).st_mode):
+            # A description of its own may be non-blocking without changing the caller's.
+            self._owned = os.open(f"/proc/self/fd/{sink}", os.O_WRONLY | os.O_NONBLOCK)
+            self._sink = self._owned
+
+    @property
+    def aborted(self) -> bool:
+        """Whether `abort` was called."""
+        return self._aborted
+
+    def target(self, offsets: bytes, normal: int, scratch: memoryview) -> memoryview:
+        """Return a part of ``scratch``: a stream has no memory of its own."""
+        return scratch[: normal * self.page_size]
+
+    def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
+        """Wait for the packet's turn, then write it."""
+        first, data = self._assemble(offsets, normal, packet)
+        with self._turn:
+            self._await_turn(first)
+            self._writing = True
+        try:
+            self._emit(data, first + len(data))
+        except BaseException:
+            self.abort()
+            raise
+        with self._turn:
+            self._writing = False
+            self._position = first + len(data)
+            self._turn.notify_all()
+
+    def finish(self, size: int | None) -> None:
+        """Write the page that was held back, cut to the stream's size."""
+        if size is None:
+            size = self.size if self.size is not None else self._position
+        whole = -(-size // self.page_size) * self.page_size
+        if whole != self._position:
+            raise ProtocolError(
+                f"{self.name}: pages for {self._position} bytes came, {size} were announced"
+            )
+        if self.size is None and size:
+            self._write(memoryview(self._held)[: size - (whole - self.page_size)])
+        if not isinstance(self._sink, int):
+            self._sink.flush()
+
+    def abort(self) -> None:
+        """Wake the channels that wait for their turn."""
+        with self._turn:
+            self._aborted = True
+            self._turn.notify_all()
+
+    def close(self) -> None:
+        """Close what was opened here; the caller's descriptor stays open."""
+        if self._owned >= 0:
+            owned, self._owned = self._owned, -1
+            os.close(owned)
+
+    def _assemble(self, offsets: bytes, normal: int, packet: memoryview) -> tuple[int, memoryview]:
+        """Return the packet's first offset and its pages in order, zero pages among them."""
+        count = len(offsets) // 8
+        size = self.page_size
+        if normal == count and kernel.contiguous(offsets, count, size):
+            return int.from_bytes(offsets[:8]), packet
+        numbers = struct.unpack(f">{count}Q", offsets)
+        first = min(numbers)
+        if sorted(numbers) != list(range(first, first + count * size, size)):
+            raise ProtocolError(f"{self.name}: the pages of a packet at {first:#x} leave gaps")
+        pages = memoryview(bytearray(count * size))
+        relative = struct.pack(f">{count}Q", *(number - first for number in numbers))
+        kernel.store(pages, relative, normal, size, packet)
+        return first, pages
+
+    def _await_turn(self, first: int) -> None:
+        while first != self._position or self._writing:
+            if first < self._position:
+                raise ProtocolError(f"{self.name}: the pages at {first:#x} came twice")
+            before = self._position
+            moved = self._turn.wait(self._patience)
+            if self._aborted:
+                raise TransferError(f"writing {self.name}: the transfer was stopped")
+            if not moved and self._position == before and not self._writing:
+                raise ProtocolError(
+                    f"{self.name}: no channel brought the pages at {self._position:#x} "
+                    f"in {self._patience:g} s"
+                )
+
+    def _emit(self, data: memoryview, end: int) -> None:
+        """Write what is certain: not the last page of a stream whose size is unknown."""
+        if self.size is not None:
+            self._write(data[: len(data) - max(0, end - self.size)])
+            return
+        self._write(memoryview(self._held))
+        self._write(data[: -self.page_size])
+        self._held = bytes(data[-self.page_size :])
+
+    def _write(self, data: memoryview) -> None:
+        try:
+            while data:
+                if isinstance(self._sink, int):
+                    _wait(self._sink, select.POLLOUT, self)
+                    data = data[os.write(self._sink, data) :]
+                else:
+                    data = data[self._sink.write(data) or 0 :]
+        except OSError as error:
+            raise TransferError(f"writing {self.name}: {error.strerror}") from error
+
+
+def _wait(fd: int, event: int, block: StreamSource | StreamSink) -> None:
+    """Wait until ``fd`` is ready, or raise `TransferError` once the block is aborted."""
+    poll = select.poll()
+    poll.register(fd, event)
+    while not poll.poll(_POLL * 1000):
+        if block.aborted:
+            raise TransferError(f"{block.name}: the transfer was stopped")
