@@ -1,0 +1,15 @@
+"""The plugin: an entry point of group ``codecs_core`` leads here."""
+
+from __future__ import annotations
+
+from codecs_core import hookimpl
+from codecs_core.codec import Codec
+from codecs_core_lz4.codec import Lz4Codec
+
+__all__ = ["Lz4Codec", "codecs_core_codecs"]
+
+
+@hookimpl
+def codecs_core_codecs() -> list[type[Codec]]:
+    """Return the codecs of this distribution."""
+    return [Lz4Codec]

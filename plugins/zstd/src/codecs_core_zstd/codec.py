@@ -1,0 +1,193 @@
+"""zstd on the wire as QEMU's multifd writes it: one unending frame a channel."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from codecs_core.codec import (
+    DEFAULT_GEOMETRY,
+    Availability,
+    Buffer,
+    Codec,
+    Decoder,
+    Encoder,
+    Geometry,
+    exactly,
+    parameter,
+)
+from codecs_core.errors import CodecError, CodecUnavailable, CorruptPayload
+from codecs_core.reader import open_members
+
+if TYPE_CHECKING:
+    from codecs_core.reader import Decompressor
+
+_CHANNEL_WINDOW: Final = 1 << 25
+"""32 MiB, the window of level 20: what a channel's frame may make the decoder allocate."""
+
+_FILE_WINDOW: Final = 1 << 27
+"""128 MiB, the window of level 22 and the limit of the zstd command."""
+
+_FEED: Final = 512
+"""How many bytes of a file are decoded at a time. A block of four bytes may hold 128 KiB, so this
+bounds what is in memory at once to 16 MiB."""
+
+
+@dataclass(frozen=True)
+class ZstdCodec(Codec):
+    """Zstandard: strong for its speed."""
+
+    name = "zstd"
+    method = 2
+    suffix = ".zst"
+    level: int = parameter(
+        1, minimum=0, maximum=20, help="Effort: 1 is fastest, 20 packs tightest, 0 is zstd's own 3."
+    )
+
+    @classmethod
+    def availability(cls) -> Availability:
+        """Available where `zstandard` can be imported."""
+        try:
+            library = importlib.import_module("zstandard")
+        except ImportError as error:
+            return Availability(False, reason=str(error), remedy="pip install zstandard")
+        version = ".".join(map(str, library.ZSTD_VERSION))
+        return Availability(backend=f"libzstd {version}, zstandard {library.__version__}")
+
+    def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
+        """Start a frame; each packet ends with a flush, the frame never."""
+        return _ZstdEncoder(self.level)
+
+    def decoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Decoder:
+        """Start to decode a frame of any level up to 20; memory is bounded by its window."""
+        return _ZstdDecoder()
+
+    def compress(self, data: Buffer, /) -> bytes:
+        """Return ``data`` as one zstd frame."""
+        zstandard = _library()
+        frame: bytes = zstandard.ZstdCompressor(level=self.level).compress(data)
+        return frame
+
+    def open_reader(self, source: BinaryIO, /) -> BinaryIO:
+        """Read zstd frames, one after the other, with windows of up to 128 MiB."""
+        zstandard = _library()
+        return open_members(
+            source,
+            codec=self.name,
+            start=lambda head: _Frame(zstandard),
+            errors=(zstandard.ZstdError,),
+            read_size=_FEED,
+        )
+
+
+class _ZstdEncoder(Encoder):
+    def __init__(self, level: int) -> None:
+        zstandard = _library()
+        self._error: type[Exception] = zstandard.ZstdError
+        self._flush: int = zstandard.COMPRESSOBJ_FLUSH_BLOCK
+        self._frame: Any = zstandard.ZstdCompressor(level=level).compressobj()
+
+    def encode(self, packet: memoryview, /) -> Buffer:
+        try:
+            payload: bytes = self._frame.compress(packet) + self._frame.flush(self._flush)
+        except self._error as error:
+            raise CodecError(f"zstd: {error}") from error
+        return payload
+
+    def close(self) -> None:
+        self._frame = None
+
+
+class _Exhausted(Exception):
+    """The decoder has asked for more than the payload holds."""
+
+
+class _Payloads:
+    """The reader's source: gives each payload once, whole and without a copy."""
+
+    def __init__(self) -> None:
+        self.next: memoryview | None = None
+
+    def read(self, size: int) -> memoryview:
+        payload, self.next = self.next, None
+        # An empty answer would be the end of the file for good.
+        if not payload:
+            raise _Exhausted
+        return payload
+
+
+class _ZstdDecoder(Decoder):
+    def __init__(self) -> None:
+        zstandard = _library()
+        self._error: type[Exception] = zstandard.ZstdError
+        self._payloads = _Payloads()
+        self._beyond = bytearray(1)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_CHANNEL_WINDOW)
+        self._frame: Any = decompressor.stream_reader(self._payloads)
+
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        self._payloads.next = payload
+        try:
+            exactly("zstd", self._frame.readinto(packet), packet)
+        except _Exhausted:
+            raise CorruptPayload(
+                f"zstd: the payload of {len(payload)} bytes decodes to fewer than the "
+                f"{len(packet)} that the header announced"
+            ) from None
+        except self._error as error:
+            raise CorruptPayload(f"zstd: {error}") from error
+        self._finish()
+
+    def _finish(self) -> None:
+        """Read on to the payload's end, where nothing more may come out."""
+        try:
+            self._frame.readinto(self._beyond)
+        except _Exhausted:
+            return
+        except self._error as error:
+            raise CorruptPayload(f"zstd: {error}") from error
+        raise CorruptPayload("zstd: the payload decodes to more than the header announced")
+
+    def close(self) -> None:
+        self._frame = None
+        self._payloads.next = None
+
+
+class _Frame:
+    """One frame, in the shape that `open_members` reads."""
+
+    def __init__(self, zstandard: ModuleType) -> None:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_FILE_WINDOW)
+        self._frame: Any = decompressor.decompressobj()
+        self._ready = memoryview(b"")
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._frame.eof) and not self._ready
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._ready
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._frame.unused_data)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if data:
+            self._ready = memoryview(self._frame.decompress(data))
+        output, self._ready = self._ready[:max_length], self._ready[max_length:]
+        return bytes(output)
+
+
+@functools.cache
+def _library() -> ModuleType:
+    try:
+        return importlib.import_module("zstandard")
+    except ImportError as error:
+        raise CodecUnavailable(
+            f"codec 'zstd': {error}; pip install zstandard", name="zstd"
+        ) from error
