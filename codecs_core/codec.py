@@ -283,7 +283,7 @@ class Codec(ABC):
         """Make a codec from parameters under any of their spellings.
 
         ``level``, ``multifd_zstd_level`` and ``multifd-zstd-level`` are the same. Raises
-        `ParameterError` for a parameter that the codec does not have.
+        `ParameterError` for a parameter that the codec does not have, or that is given twice.
         """
         fields = {each.name: each.field for each in cls.parameters()}
         fields |= {each.field: each.field for each in cls.parameters()}
@@ -294,6 +294,12 @@ class Codec(ABC):
                 known = ", ".join(each.name for each in cls.parameters()) or "no parameters"
                 raise ParameterError(
                     f"codec {cls.name!r} has no parameter {name!r}; it has {known}",
+                    parameter=name,
+                    value=value,
+                )
+            if fields[spelt] in chosen:
+                raise ParameterError(
+                    f"{name} gives the parameter {fields[spelt]!r} of codec {cls.name!r} again",
                     parameter=name,
                     value=value,
                 )
@@ -342,9 +348,11 @@ class Codec(ABC):
 
         ``max_length`` bounds the result, in bytes: give one wherever the data comes from
         elsewhere. Raises `CorruptPayload` where the data is damaged, cut short or longer than
-        that.
+        that, `UsageError` for a negative bound.
         """
         limit = sys.maxsize - 1 if max_length is None else max_length
+        if limit < 0:
+            raise UsageError(f"max_length={limit} is negative; give a size in bytes, or None")
         result = bytearray()
         with self.open_reader(io.BytesIO(data)) as reader:
             while chunk := reader.read(min(_READ_SIZE, limit + 1 - len(result))):

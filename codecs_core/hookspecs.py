@@ -32,10 +32,10 @@ hookimpl = pluggy.HookimplMarker(NAME)
 def codecs_core_codecs() -> Iterable[type[Codec]]:  # type: ignore[empty-body]
     """Return the codec classes that this plugin provides.
 
-    Called once, when a codec of the plugin is first asked for or all are listed.
-    One of the classes must bear the name of the entry point that led here. Import the
-    codec's library in `Codec.availability` or later, so that a missing library makes the
-    codec *unavailable, with a remedy* instead of the plugin *broken*.
+    Called once for each entry point that names the plugin, when its codec is first asked for
+    or all are listed. One of the classes must bear the name of the entry point that led here.
+    Import the codec's library in `Codec.availability` or later, so that a missing library makes
+    the codec *unavailable, with a remedy* instead of the plugin *broken*.
     """
 
 

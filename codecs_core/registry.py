@@ -4,7 +4,8 @@ An entry point of group ``codecs_core`` is named after its codec, so the names a
 importing anything; asking for a codec imports the one plugin that provides it. Each plugin is in
 one of three states: *loaded*, *unavailable* (sound, but its library or device is missing) and
 *broken* (a defect, whose cause is kept). Only a plugin that is asked for by name can fail the
-caller. pluggy stays behind this facade: its own loader lets one broken plugin take the host down.
+caller. pluggy stays behind this facade: its own loader lets one broken plugin take the host down,
+so every plugin gets a manager to itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from codecs_core import hookspecs
-from codecs_core.codec import Codec, Parameter
+from codecs_core.codec import Availability, Codec, Parameter
 from codecs_core.errors import (
     BrokenPlugin,
     CodecUnavailable,
@@ -94,11 +95,9 @@ class Registry(Mapping[str, CodecInfo]):
     """
 
     def __init__(self, entry_points: Iterable[EntryPoint] | None = None) -> None:
-        self._manager = pluggy.PluginManager(hookspecs.NAME)
-        self._manager.add_hookspecs(hookspecs)
         self._lock = threading.RLock()
         if entry_points is None:
-            entry_points = metadata.entry_points(group=hookspecs.NAME)
+            entry_points = _installed()
         self._claims: dict[str, list[EntryPoint]] = {}
         for each in sorted(entry_points, key=_precedence):
             if _allowed(each.name):
@@ -110,6 +109,9 @@ class Registry(Mapping[str, CodecInfo]):
 
     def __len__(self) -> int:
         return len(self._claims.keys() | {NoneCodec.name})
+
+    def __contains__(self, name: object) -> bool:
+        return name == NoneCodec.name or name in self._claims
 
     def __getitem__(self, name: str) -> CodecInfo:
         with self._lock:
@@ -146,13 +148,11 @@ class Registry(Mapping[str, CodecInfo]):
         if info.state is State.BROKEN:
             raise BrokenPlugin(
                 f"the plugin for codec {name!r} ({info.distribution} {info.version}) is broken: "
-                f"{info.reason}; {info.remedy}",
+                f"{_why(info)}",
                 name=name,
             ) from info.cause
         if info.state is State.UNAVAILABLE:
-            raise CodecUnavailable(
-                f"codec {name!r} is not available here: {info.reason}; {info.remedy}", name=name
-            )
+            raise CodecUnavailable(f"codec {name!r} is not available here: {_why(info)}", name=name)
         assert info.codec is not None
         return info.codec
 
@@ -182,17 +182,15 @@ class Registry(Mapping[str, CodecInfo]):
 
     def _unknown(self, name: str) -> str:
         text = f"no codec is called {name!r}; installed: {', '.join(self)}"
-        if name in FIRST_PARTY:
-            text += f"; remedy: pip install codecs-core-{name}"
         if not _allowed(name):
-            text += f" ({ALLOW_LIST} restricts what may load)"
+            text += f" ({ALLOW_LIST}={os.environ[ALLOW_LIST]!r} restricts what may load)"
+        elif name in FIRST_PARTY:
+            text += f"; remedy: pip install codecs-core-{name}"
         return text
 
     def _load(self, entry: EntryPoint) -> CodecInfo:
         try:
-            plugin = entry.load()
-            codec = self._provided(entry, plugin)
-            info = _describe(codec, entry)
+            return _describe(_provided(entry), entry)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         # A plugin is a stranger's code: whatever it raises, SystemExit included, is its defect.
@@ -204,28 +202,30 @@ class Registry(Mapping[str, CodecInfo]):
                 remedy="report it to the plugin's author, or uninstall it",
                 cause=error,
             )
-        return info
 
-    def _provided(self, entry: EntryPoint, plugin: object) -> type[Codec]:
-        """Ask one plugin for its codecs, and check that it keeps the contract."""
-        if not self._manager.is_registered(plugin):
-            self._manager.register(plugin, name=f"{entry.group}:{entry.name}")
-        others = [p for p in self._manager.get_plugins() if p is not plugin]
-        call = self._manager.subset_hook_caller("codecs_core_codecs", remove_plugins=others)
-        answers = call()
-        if not answers:
-            raise _Defect(f"{entry.value} implements no hook codecs_core_codecs")
-        provided = list(answers[0])
-        for codec in provided:
-            _check_contract(codec)
-        names = [codec.name for codec in provided]
-        if entry.name not in names:
-            raise _Defect(
-                f"the entry point is named {entry.name!r}, but {entry.value} provides "
-                f"{', '.join(map(repr, names)) or 'nothing'}"
-            )
-        found: type[Codec] = provided[names.index(entry.name)]
-        return found
+
+def _provided(entry: EntryPoint) -> type[Codec]:
+    """Ask one plugin for its codecs, and check that it keeps the contract."""
+    manager = pluggy.PluginManager(hookspecs.NAME)
+    manager.add_hookspecs(hookspecs)
+    manager.register(entry.load(), name=entry.name)
+    hook = manager.hook.codecs_core_codecs
+    if not hook.get_hookimpls():
+        raise _Defect(f"{entry.value} implements no hook codecs_core_codecs")
+    provided: list[type[Codec]] = []
+    for answer in hook():
+        if not isinstance(answer, Iterable):
+            raise _Defect(f"codecs_core_codecs returned {answer!r}, not a list of codecs")
+        provided.extend(answer)
+    for codec in provided:
+        _check_contract(codec)
+    found = next((codec for codec in provided if codec.name == entry.name), None)
+    if found is None:
+        names = ", ".join(repr(codec.name) for codec in provided) or "nothing"
+        raise _Defect(
+            f"the entry point is named {entry.name!r}, but {entry.value} provides {names}"
+        )
+    return found
 
 
 def _check_contract(codec: object) -> None:
@@ -238,6 +238,8 @@ def _check_contract(codec: object) -> None:
         raise _Defect(f"{codec.__qualname__} is not decorated with @dataclass(frozen=True)")
     if codec.method is not None and not (isinstance(codec.method, int) and 0 < codec.method < 31):
         raise _Defect(f"{codec.__qualname__}.method is {codec.method!r}, not 1 to 30 or None")
+    if codec.suffix is not None and not re.fullmatch(r"\.\S+", str(codec.suffix)):
+        raise _Defect(f"{codec.__qualname__}.suffix is {codec.suffix!r}, not like '.ext' or None")
     for field_ in dataclasses.fields(codec):
         if field_.name in ("name", "method", "suffix"):
             raise _Defect(
@@ -257,6 +259,8 @@ def _check_contract(codec: object) -> None:
 
 def _describe(codec: type[Codec], entry: EntryPoint | None) -> CodecInfo:
     availability = codec.availability()
+    if not isinstance(availability, Availability):
+        raise _Defect(f"{codec.__qualname__}.availability() returned {availability!r}")
     base = (
         _origin(entry, State.LOADED)
         if entry
@@ -277,20 +281,44 @@ def _describe(codec: type[Codec], entry: EntryPoint | None) -> CodecInfo:
 
 
 def _origin(entry: EntryPoint, state: State) -> CodecInfo:
-    if entry.dist is None:
-        return CodecInfo(entry.name, state, entry.value)
-    return CodecInfo(entry.name, state, entry.dist.name, entry.dist.version)
+    name, version = (entry.dist.name, entry.dist.version) if entry.dist else (None, None)
+    return CodecInfo(entry.name, state, name or entry.value, version or "")
+
+
+def _installed() -> Iterator[EntryPoint]:
+    """The installed entry points of our group.
+
+    `importlib.metadata.entry_points` would fail as a whole where one distribution's metadata
+    is damaged.
+    """
+    seen: set[str] = set()
+    for distribution in metadata.distributions():
+        try:
+            name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
+            entries = [each for each in distribution.entry_points if each.group == hookspecs.NAME]
+        # Nobody's plugin: what it offers cannot be read.
+        except Exception:
+            continue
+        # The first on the path is the one that Python imports.
+        if name not in seen:
+            yield from entries
+        if name:
+            seen.add(name)
 
 
 def _precedence(entry: EntryPoint) -> tuple[str, bool, str]:
     """The order of claims to one name: ``codecs-core-<name>`` first, then by distribution."""
-    distribution = entry.dist.name if entry.dist is not None else ""
+    distribution = (entry.dist.name if entry.dist else None) or ""
     return entry.name, distribution != f"codecs-core-{entry.name}", distribution
 
 
 def _allowed(name: str) -> bool:
     listed = os.environ.get(ALLOW_LIST)
     return listed is None or name in {each.strip() for each in listed.split(",")}
+
+
+def _why(info: CodecInfo) -> str:
+    return "; ".join(filter(None, (info.reason, info.remedy))) or "it gives no reason"
 
 
 def _version(distribution: str) -> str:

@@ -50,7 +50,7 @@ class ChannelParser:
         self._expect(_State.INIT if init else _State.HEADER)
 
     def buffer(self) -> memoryview:
-        """The memory to receive into next; never empty."""
+        """The memory to receive into next; empty only after an error."""
         return self._target[self._filled :]
 
     def redirect(self, target: memoryview) -> None:

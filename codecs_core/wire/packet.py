@@ -122,17 +122,23 @@ class PacketHeader:
         return struct.unpack_from(f">{self.zero_pages}Q", self.offsets, 8 * self.normal_pages)
 
     def encode(self, geometry: Geometry = DEFAULT_GEOMETRY) -> bytes:
-        """Return the whole header. Raises `ProtocolError` where a field does not fit."""
-        buffer = bytearray(header_size(geometry))
+        """Return the whole header. Raises `ProtocolError` for one that `decode` would refuse."""
+        where = f"packet {self.packet_num}: "
         if len(self.offsets) != 8 * (self.normal_pages + self.zero_pages):
             raise ProtocolError(
-                f"{len(self.offsets)} bytes of offsets for {self.normal_pages} normal and "
+                f"{where}{len(self.offsets)} bytes of offsets for {self.normal_pages} normal and "
                 f"{self.zero_pages} zero pages"
             )
-        if FIXED_SIZE + len(self.offsets) > len(buffer):
-            raise ProtocolError(
-                f"{len(self.offsets) // 8} pages in a packet of {geometry.pages_per_packet}"
-            )
+        _check_flags(where, self.flags)
+        _check_counts(
+            where,
+            geometry,
+            pages_alloc=self.pages_alloc,
+            normal=self.normal_pages,
+            zero=self.zero_pages,
+            size=self.next_packet_size,
+        )
+        buffer = bytearray(header_size(geometry))
         try:
             pack_fixed(
                 buffer,
@@ -146,7 +152,7 @@ class PacketHeader:
                 block=encode_block_name(self.block),
             )
         except struct.error as error:
-            raise ProtocolError(f"a field of {self} does not fit the header: {error}") from None
+            raise ProtocolError(f"{where}a field does not fit the header: {error}") from None
         buffer[FIXED_SIZE : FIXED_SIZE + len(self.offsets)] = self.offsets
         return bytes(buffer)
 
@@ -155,8 +161,9 @@ class PacketHeader:
         """Read a whole header and check everything that needs no knowledge of the blocks.
 
         Raises `ProtocolError` for a wrong magic or version, unknown flag bits, device state,
-        counts above the slots, or a payload above ``geometry.max_payload``; so a payload buffer
-        may be chosen by the result.
+        counts above the slots, a payload above ``geometry.max_payload``, or a block name without
+        an end or not in UTF-8; so a payload buffer may be chosen by the result. The offsets are
+        taken as they are.
         """
         if len(data) != header_size(geometry):
             raise ProtocolError(
@@ -177,24 +184,10 @@ class PacketHeader:
             _,
             block,
         ) = _FIXED.unpack_from(data)
-        _check_magic(f"packet {packet_num}", magic, version)
+        _check_magic("packet header", magic, version)
         where = f"packet {packet_num}: "
-        if flags & ~(SYNC | METHOD_MASK):
-            what = "device state" if flags & DEVICE_STATE else f"unknown flag bits in {flags:#x}"
-            raise ProtocolError(f"{where}{what}, which this version does not read")
-        slots = geometry.pages_per_packet
-        if pages_alloc > slots:
-            raise ProtocolError(f"{where}pages_alloc {pages_alloc} is above the {slots} agreed")
-        if normal + zero > pages_alloc:
-            raise ProtocolError(
-                f"{where}{normal} normal and {zero} zero pages are more than "
-                f"pages_alloc {pages_alloc}"
-            )
-        if normal and not 0 < size <= geometry.max_payload:
-            raise ProtocolError(
-                f"{where}a payload of {size} bytes for {normal} pages; "
-                f"1 to {geometry.max_payload} are accepted"
-            )
+        _check_flags(where, flags)
+        _check_counts(where, geometry, pages_alloc=pages_alloc, normal=normal, zero=zero, size=size)
         end = FIXED_SIZE + 8 * (normal + zero)
         return cls(
             method=(flags & METHOD_MASK) >> METHOD_SHIFT,
@@ -245,14 +238,40 @@ def pack_fixed(
 def encode_block_name(name: str) -> bytes:
     """Return a block's name as the wire carries it, without its padding.
 
-    Raises `ProtocolError` where it is longer than 255 bytes or holds a NUL.
+    Raises `ProtocolError` where it is longer than 255 bytes, holds a NUL or is not Unicode.
     """
-    encoded = name.encode()
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        raise ProtocolError(f"block name {name!r} cannot be written in UTF-8") from None
     if len(encoded) >= BLOCK_NAME_SIZE or b"\0" in encoded:
         raise ProtocolError(
             f"block name {name!r} does not fit {BLOCK_NAME_SIZE - 1} bytes without a NUL"
         )
     return encoded
+
+
+def _check_flags(where: str, flags: int) -> None:
+    if flags & ~(SYNC | METHOD_MASK):
+        what = "device state" if flags & DEVICE_STATE else f"unknown flag bits in {flags:#x}"
+        raise ProtocolError(f"{where}{what}, which this version does not read")
+
+
+def _check_counts(
+    where: str, geometry: Geometry, *, pages_alloc: int, normal: int, zero: int, size: int
+) -> None:
+    slots = geometry.pages_per_packet
+    if pages_alloc > slots:
+        raise ProtocolError(f"{where}pages_alloc {pages_alloc} is above the {slots} agreed")
+    if normal + zero > pages_alloc:
+        raise ProtocolError(
+            f"{where}{normal} normal and {zero} zero pages are more than pages_alloc {pages_alloc}"
+        )
+    if normal and not 0 < size <= geometry.max_payload:
+        raise ProtocolError(
+            f"{where}a payload of {size} bytes for {normal} pages; "
+            f"1 to {geometry.max_payload} are accepted"
+        )
 
 
 def _decode_block_name(data: bytes, where: str) -> str:
