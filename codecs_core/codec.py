@@ -286,24 +286,24 @@ class Codec(ABC):
         `ParameterError` for a parameter that the codec does not have, or that is given twice.
         """
         fields = {each.name: each.field for each in cls.parameters()}
-        fields |= {each.field: each.field for each in cls.parameters()}
+        fields |= {field.replace("_", "-"): field for field in fields.values()}
         chosen: dict[str, Any] = {}
         for name, value in values.items():
-            spelt = name if name in fields else name.replace("_", "-")
-            if spelt not in fields:
+            field = fields.get(name.replace("_", "-"))
+            if field is None:
                 known = ", ".join(each.name for each in cls.parameters()) or "no parameters"
                 raise ParameterError(
                     f"codec {cls.name!r} has no parameter {name!r}; it has {known}",
                     parameter=name,
                     value=value,
                 )
-            if fields[spelt] in chosen:
+            if field in chosen:
                 raise ParameterError(
-                    f"{name} gives the parameter {fields[spelt]!r} of codec {cls.name!r} again",
+                    f"{name} gives the parameter {field!r} of codec {cls.name!r} again",
                     parameter=name,
                     value=value,
                 )
-            chosen[fields[spelt]] = value
+            chosen[field] = value
         return cls(**chosen)
 
     def wire_parameters(self) -> dict[str, int | bool | str]:

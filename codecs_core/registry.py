@@ -82,6 +82,11 @@ class CodecInfo:
     codec: type[Codec] | None = field(default=None, repr=False)
     cause: BaseException | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def provider(self) -> str:
+        """The distribution and its version: ``codecs-core 0.1.0``."""
+        return f"{self.distribution} {self.version}".rstrip()
+
 
 class _Defect(Exception):
     """A plugin does not keep the contract; the text says how."""
@@ -147,8 +152,7 @@ class Registry(Mapping[str, CodecInfo]):
             raise UnknownCodec(self._unknown(name), name=name) from None
         if info.state is State.BROKEN:
             raise BrokenPlugin(
-                f"the plugin for codec {name!r} ({info.distribution} {info.version}) is broken: "
-                f"{_why(info)}",
+                f"the plugin for codec {name!r} ({info.provider}) is broken: {_why(info)}",
                 name=name,
             ) from info.cause
         if info.state is State.UNAVAILABLE:

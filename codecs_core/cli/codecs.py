@@ -45,7 +45,7 @@ def command(as_json: bool) -> None:
                 _STATES[each.state],
                 each.suffix or "",
                 each.backend,
-                f"{each.distribution} {each.version}".rstrip(),
+                each.provider,
             )
             for each in rows
         ),
@@ -61,7 +61,7 @@ def command(as_json: bool) -> None:
     for each in rows:
         if each.state is not State.LOADED:
             click.echo(
-                f"\n{each.name} ({each.distribution}) is {_STATES[each.state]}: "
+                f"\n{each.name} ({each.provider}) is {_STATES[each.state]}: "
                 f"{printable(each.reason)}"
             )
             if each.remedy:
