@@ -1,9 +1,9 @@
 """Reading a codec's standard file format through the decompressor objects Python users know.
 
-`bz2`, `lzma`, Python 3.14's `compression.zstd`, `lz4.frame` and ISA-L's `igzip_lib` share one shape of
-decompressor: it takes input as it comes, gives at most so much output, and knows where its data
-ends. `open_members` makes a file of it: several members after each other, damage and truncation
-reported as `CorruptPayload`, memory bounded by what the caller reads at a time.
+`bz2`, `lzma`, Python 3.14's `compression.zstd`, `lz4.frame` and ISA-L's `igzip_lib` share one
+shape of decompressor: it takes input as it comes, gives at most so much output, and knows where
+its data ends. `open_members` makes a file of it: several members after each other, damage and
+truncation reported as `CorruptPayload`, memory bounded by what the caller reads at a time.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import functools
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from codecs_core.codec import (
     DEFAULT_GEOMETRY,
@@ -21,9 +21,6 @@ from codecs_core.codec import (
 )
 from codecs_core.errors import CodecError, CodecUnavailable, CorruptPayload
 from codecs_core.reader import open_members
-
-if TYPE_CHECKING:
-    from codecs_core.reader import Decompressor
 
 _CHANNEL_WINDOW: Final = 1 << 25
 """32 MiB, the window of level 20: what a channel's frame may make the decoder allocate."""
@@ -101,6 +98,10 @@ class _ZstdEncoder(Encoder):
         self._frame = None
 
 
+_EMPTY_BLOCK: Final = bytes(3)
+"""The header of a raw block of no bytes, not the last of its frame (RFC 8878, 3.1.1.2)."""
+
+
 class _Exhausted(Exception):
     """The decoder has asked for more than the payload holds."""
 
@@ -109,9 +110,9 @@ class _Payloads:
     """The reader's source: gives each payload once, whole and without a copy."""
 
     def __init__(self) -> None:
-        self.next: memoryview | None = None
+        self.next: Buffer | None = None
 
-    def read(self, size: int) -> memoryview:
+    def read(self, size: int) -> Buffer:
         payload, self.next = self.next, None
         # An empty answer would be the end of the file for good.
         if not payload:
@@ -142,7 +143,12 @@ class _ZstdDecoder(Decoder):
         self._finish()
 
     def _finish(self) -> None:
-        """Read on to the payload's end, where nothing more may come out."""
+        """Read on to the payload's end, where nothing more may come out.
+
+        The library gives what it has decoded but not yet handed out only together with new
+        input: an empty block is input that means nothing.
+        """
+        self._payloads.next = _EMPTY_BLOCK
         try:
             self._frame.readinto(self._beyond)
         except _Exhausted:

@@ -1,0 +1,37 @@
+"""The installed plugin, as everybody else finds it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from codecs_core.codec import Codec
+from codecs_core.registry import Registry, State
+
+__all__ = ["ListingTests"]
+
+
+class ListingTests:
+    """The entry point leads to the codec."""
+
+    codec: ClassVar[Codec]
+
+    def test_codec_is_listed(self) -> None:
+        """Installed, it is found under its own name, and loads."""
+        registry = Registry()
+        name = self.codec.name
+        assert name in registry, (
+            f"no entry point of group codecs_core is named {name!r}: declare it in "
+            f"pyproject.toml and install the distribution, or set listed = False"
+        )
+        info = registry[name]
+        assert info.state is State.LOADED, f"{info.state}: {info.reason}; {info.remedy}"
+        assert info.codec is type(self.codec)
+        assert info.summary, "the codec class needs a docstring: its first line is listed"
+
+    def test_codec_is_found_by_method_and_suffix(self) -> None:
+        """QEMU's method and the file name ending lead to no other codec."""
+        registry = Registry()
+        if self.codec.method is not None:
+            assert registry.by_method(self.codec.method) == self.codec.name
+        if self.codec.suffix is not None:
+            assert registry.by_suffix(f"ram{self.codec.suffix}") == self.codec.name

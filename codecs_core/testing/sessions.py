@@ -1,0 +1,87 @@
+"""Sessions: many at a time, many after each other, closed more than once."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+from codecs_core.codec import Codec
+from codecs_core.errors import CorruptPayload
+from codecs_core.testing.checks import SMALL, decode, encode, guarded, open_files, resident
+from codecs_core.testing.data import KINDS, sample
+
+__all__ = ["SessionTests"]
+
+_SESSIONS = 300
+_LEAK_BOUND = 16 << 20
+
+
+class SessionTests:
+    """Encoders and decoders as objects: independent, closable, without leaks."""
+
+    codec: ClassVar[Codec]
+
+    def test_sessions_are_independent(self) -> None:
+        """Channels take turns, and none sees another's history."""
+        channels = [(self.codec.encoder(SMALL), self.codec.decoder(SMALL)) for _ in range(4)]
+        for number in range(12):
+            for channel, (encoder, decoder) in enumerate(channels):
+                pages = sample("memory", SMALL.packet_size, (number + channel) % 5)
+                with guarded(len(pages)) as packet:
+                    decoder.decode_into(memoryview(encoder.encode(memoryview(pages))), packet)
+                    assert packet == pages
+        for encoder, decoder in channels:
+            encoder.close()
+            decoder.close()
+
+    def test_sessions_work_in_threads(self) -> None:
+        """One channel a thread, all at the same time."""
+
+        def channel(seed: int) -> bool:
+            packets = [sample(kind, SMALL.packet_size, seed) for kind in KINDS] * 4
+            payloads = encode(self.codec, packets, SMALL)
+            return decode(self.codec, payloads, map(len, packets), SMALL) == packets
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(channel, range(8)))
+
+    def test_fresh_sessions_need_no_history(self) -> None:
+        """After a lost connection both ends start afresh."""
+        pages = sample("memory", SMALL.packet_size)
+        [first] = encode(self.codec, [pages], SMALL)
+        [again] = encode(self.codec, [pages], SMALL)
+        for payload in (first, again):
+            assert decode(self.codec, [payload], [len(pages)], SMALL) == [pages]
+
+    def test_close(self) -> None:
+        """Closing twice is closing; a failed session closes too."""
+        encoder, decoder = self.codec.encoder(SMALL), self.codec.decoder(SMALL)
+        with encoder as entered:
+            assert entered is encoder
+            encoder.encode(memoryview(bytes(SMALL.page_size)))
+        with decoder as entered_too:
+            assert entered_too is decoder
+            with guarded(SMALL.page_size) as packet, contextlib.suppress(CorruptPayload):
+                decoder.decode_into(memoryview(b""), packet)
+        for session in (encoder, decoder, self.codec.encoder(SMALL), self.codec.decoder(SMALL)):
+            session.close()
+            session.close()
+
+    def test_sessions_leave_nothing_behind(self) -> None:
+        """Hundreds of sessions, and neither memory nor file descriptors grow."""
+        pages = sample("memory", SMALL.packet_size)
+
+        def use(count: int) -> None:
+            for _ in range(count):
+                payloads = encode(self.codec, [pages], SMALL)
+                decode(self.codec, payloads, [len(pages)], SMALL)
+            gc.collect()
+
+        use(_SESSIONS // 6)
+        memory, files = resident(), open_files()
+        use(_SESSIONS)
+        assert open_files() == files
+        growth = resident() - memory
+        assert growth < _LEAK_BOUND, f"{_SESSIONS} sessions left {growth >> 20} MiB behind"
