@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from codecs_core.codec import Codec, Geometry
+from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
 from codecs_core.testing.checks import (
     SMALL,
     encode,
@@ -106,14 +106,14 @@ class HostileTests:
 
     def test_bomb(self) -> None:
         """A small payload that decodes to 128 MiB fails early, in bounded memory."""
-        roomy = Geometry(packet_size=2 << 20)
+        geometry, roomy = DEFAULT_GEOMETRY, Geometry(packet_size=2 << 20)
         payloads = encode(self.codec, [bytes(roomy.packet_size)] * 64, roomy)
         bombs = [payloads[0], b"".join(payloads)]
 
         def attack() -> None:
             for bomb in bombs:
-                payload = bomb[: SMALL.max_payload]
-                assert outcome(self.codec, [payload], [SMALL.page_size], SMALL) is None
+                payload = bomb[: geometry.max_payload]
+                assert outcome(self.codec, [payload], [geometry.page_size], geometry) is None
 
         growth = peak_growth(lambda: within(self.patience, attack))
         assert growth < _MEMORY_BOUND, f"a bomb made the process grow by {growth >> 20} MiB"

@@ -63,9 +63,10 @@ class ZstdCodec(Codec):
         return _ZstdDecoder()
 
     def compress(self, data: Buffer, /) -> bytes:
-        """Return ``data`` as one zstd frame."""
+        """Return ``data`` as one zstd frame, with its size and a checksum."""
         zstandard = _library()
-        frame: bytes = zstandard.ZstdCompressor(level=self.level).compress(data)
+        compressor = zstandard.ZstdCompressor(level=self.level, write_checksum=True)
+        frame: bytes = compressor.compress(data)
         return frame
 
     def open_reader(self, source: BinaryIO, /) -> BinaryIO:

@@ -1,0 +1,354 @@
+"""The conformance kit catches what it says: every defect here fails the test that it should."""
+
+import ctypes
+import os
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from codecs_core.codec import (
+    DEFAULT_GEOMETRY,
+    Availability,
+    Buffer,
+    Codec,
+    Decoder,
+    Encoder,
+    Geometry,
+    exactly,
+    parameter,
+)
+from codecs_core.errors import CodecUnavailable, CorruptPayload
+from codecs_core.testing import CodecContract
+
+
+class SoundEncoder(Encoder):
+    def encode(self, packet: memoryview, /) -> Buffer:
+        return zlib.compress(packet, 1)
+
+
+class SoundDecoder(Decoder):
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        stream = zlib.decompressobj()
+        try:
+            pages = stream.decompress(payload, len(packet) + 1)
+        except zlib.error as error:
+            raise CorruptPayload(str(error)) from error
+        exactly("sound", len(pages), packet)
+        if not stream.eof or stream.unused_data:
+            raise CorruptPayload("cut short or overlong")
+        packet[:] = pages
+
+
+@dataclass(frozen=True)
+class Sound(Codec):
+    """Every packet a zlib stream."""
+
+    name = "sound"
+    effort: int = parameter(1, minimum=0, maximum=3, help="Effort.")
+
+    def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
+        return SoundEncoder()
+
+    def decoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Decoder:
+        return SoundDecoder()
+
+
+class TestSound(CodecContract):
+    codec = Sound()
+    listed = False
+
+
+class LosesAPage(SoundDecoder):
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        super().decode_into(payload, packet)
+        if len(packet) > 4096:
+            packet[-4096:] = bytes(4096)
+
+
+class WritesBehind(SoundDecoder):
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        super().decode_into(payload, packet)
+        end = ctypes.addressof(ctypes.c_char.from_buffer(packet)) + len(packet)
+        ctypes.memset(end, 0xEE, 1)
+
+
+class WritesInFront(SoundDecoder):
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        super().decode_into(payload, packet)
+        ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(packet)) - 1, 0xEE, 1)
+
+
+class LeavesTheTail(Decoder):
+    """Takes what comes for enough."""
+
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        try:
+            pages = zlib.decompressobj().decompress(payload, len(packet))
+        except zlib.error as error:
+            raise CorruptPayload(str(error)) from error
+        packet[: len(pages)] = pages
+
+
+class PadsWithZeros(LeavesTheTail):
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        packet[:] = bytes(len(packet))
+        super().decode_into(payload, packet)
+
+
+class RaisesTheLibrarysError(SoundDecoder):
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        packet[:] = zlib.decompress(payload)
+
+
+class HangsOnNoise(SoundDecoder):
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        try:
+            super().decode_into(payload, packet)
+        except CorruptPayload:
+            time.sleep(5)
+            raise
+
+
+class InflatesAll(SoundDecoder):
+    """Finds out how much it is when all is there; the stream of streams makes it much."""
+
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        pages = bytearray()
+        rest = bytes(payload)
+        while rest:
+            stream = zlib.decompressobj()
+            try:
+                pages += stream.decompress(rest)
+            except zlib.error as error:
+                raise CorruptPayload(str(error)) from error
+            if not stream.eof:
+                raise CorruptPayload("cut short")
+            rest = stream.unused_data
+        exactly("sound", len(pages), packet)
+        packet[:] = pages
+
+
+class KeepsThePayload(SoundDecoder):
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        super().decode_into(payload, packet)
+        self.last = payload
+
+
+class LeaksFiles(SoundDecoder):
+    def __init__(self) -> None:
+        self.file = os.dup(0)
+
+
+class LeaksMemory(SoundDecoder):
+    kept: list[bytearray] = []
+
+    def __init__(self) -> None:
+        self.kept.append(bytearray(b"x" * (256 << 10)))
+
+
+class ClosesOnce(SoundDecoder):
+    closed = False
+
+    def close(self) -> None:
+        if self.closed:
+            raise ValueError("closed already")
+        self.closed = True
+
+
+class RemembersOthers(SoundDecoder):
+    """History kept for all sessions in one place."""
+
+    history = bytearray()
+
+    def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
+        super().decode_into(payload, packet)
+        if self.history == packet:
+            packet[0] ^= 1
+        self.history[:] = packet
+
+
+class GrowsNoise(SoundEncoder):
+    def encode(self, packet: memoryview, /) -> Buffer:
+        payload = zlib.compress(packet, 1)
+        return payload * 3 if len(payload) > len(packet) else payload
+
+
+class WritesToThePacket(SoundEncoder):
+    def encode(self, packet: memoryview, /) -> Buffer:
+        packet[0] ^= 0
+        return super().encode(packet)
+
+
+class SharesItsBuffer(SoundEncoder):
+    buffer = bytearray(1 << 21)
+
+    def encode(self, packet: memoryview, /) -> Buffer:
+        payload = super().encode(packet)
+        self.buffer[: len(payload)] = payload
+        return memoryview(self.buffer)[: len(payload)]
+
+
+class KeepsThePacket(SoundEncoder):
+    def encode(self, packet: memoryview, /) -> Buffer:
+        self.last = packet
+        return super().encode(packet)
+
+
+DECODERS: dict[str, list[type[Decoder]]] = {
+    "test_round_trip_of_a_long_sequence": [LosesAPage, WritesBehind, WritesInFront],
+    "test_another_size_than_announced": [LeavesTheTail, PadsWithZeros],
+    "test_empty": [RaisesTheLibrarysError, PadsWithZeros],
+    "test_noise": [RaisesTheLibrarysError, HangsOnNoise],
+    "test_bomb": [InflatesAll],
+    "test_no_buffer_is_kept": [KeepsThePayload],
+    "test_sessions_leave_nothing_behind": [LeaksFiles, LeaksMemory],
+    "test_close": [ClosesOnce],
+    "test_sessions_are_independent": [RemembersOthers],
+    "test_fresh_sessions_need_no_history": [RemembersOthers],
+}
+ENCODERS: dict[str, list[type[Encoder]]] = {
+    "test_incompressible_pages_fit_a_payload": [GrowsNoise],
+    "test_read_only_and_unaligned_views": [WritesToThePacket],
+    "test_payload_is_valid_until_the_next_call": [SharesItsBuffer],
+    "test_no_buffer_is_kept": [KeepsThePacket],
+}
+
+
+def fails(codec: Codec, name: str, *arguments: Any) -> None:
+    """Assert that the kit's test ``name`` does not accept ``codec``."""
+    given = codec
+
+    class TestDefect(CodecContract):
+        codec = given
+        patience = 0.5
+
+    test: Callable[..., None] = getattr(TestDefect(), name)
+    with pytest.raises((Exception, pytest.fail.Exception)):
+        test(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "defect"), [(name, each) for name, group in DECODERS.items() for each in group]
+)
+def test_defective_decoder_is_caught(name: str, defect: type[Decoder]) -> None:
+    @dataclass(frozen=True)
+    class Defective(Sound):
+        def decoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Decoder:
+            return defect()
+
+    fails(Defective(), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "defect"), [(name, each) for name, group in ENCODERS.items() for each in group]
+)
+def test_defective_encoder_is_caught(name: str, defect: type[Encoder]) -> None:
+    @dataclass(frozen=True)
+    class Defective(Sound):
+        def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
+            return defect()
+
+    fails(Defective(), name)
+
+
+def test_unchecked_parameters_are_caught() -> None:
+    @dataclass(frozen=True)
+    class Unchecked(Sound):
+        def __post_init__(self) -> None:
+            """Leave the checks out."""
+
+    fails(Unchecked(), "test_parameters_past_their_bounds")
+
+
+def test_undescribed_parameters_are_caught() -> None:
+    @dataclass(frozen=True)
+    class Undescribed(Sound):
+        window: int = parameter(1, help=" ")
+
+    fails(Undescribed(), "test_parameters_are_described")
+
+
+def test_codec_that_cannot_be_pickled_is_caught() -> None:
+    @dataclass(frozen=True)
+    class Local(Sound):
+        pass
+
+    fails(Local(), "test_codec_is_a_value")
+
+
+def test_unavailable_codec_is_caught() -> None:
+    @dataclass(frozen=True)
+    class Missing(Sound):
+        @classmethod
+        def availability(cls) -> Availability:
+            return Availability(False, reason="no device", remedy="buy one")
+
+    fails(Missing(), "test_availability")
+
+
+def test_choice_without_its_device_is_no_defect() -> None:
+    @dataclass(frozen=True)
+    class Choosy(Sound):
+        backend: str = parameter("auto", choices=("auto", "hardware"), help="Who does it.")
+
+        def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
+            if self.backend == "hardware":
+                raise CodecUnavailable("no device", name=self.name)
+            return super().encoder(geometry)
+
+    class TestChoosy(CodecContract):
+        codec = Choosy()
+
+    TestChoosy().test_round_trip_at_the_bounds_of_every_parameter()
+
+
+def test_codec_that_is_not_installed_is_caught() -> None:
+    fails(Sound(), "test_codec_is_listed")
+
+
+class SoundFile(Sound):
+    """A file format that the next three get wrong."""
+
+    suffix = ".sound"
+
+    def compress(self, data: Buffer, /) -> bytes:
+        return zlib.compress(data)
+
+
+def test_file_cut_short_is_caught() -> None:
+    class Lenient(SoundFile):
+        def decompress(self, data: Buffer, /, *, max_length: int | None = None) -> bytes:
+            try:
+                return zlib.decompressobj().decompress(data)
+            except zlib.error as error:
+                raise CorruptPayload(str(error)) from error
+
+    for name in ("test_file_cut_short", "test_file_max_length", "test_file_bomb"):
+        fails(Lenient(), name)
+    fails(Lenient(), "test_file_reader")
+
+
+def test_file_that_does_not_come_back_is_caught() -> None:
+    class Forgetful(SoundFile):
+        def decompress(self, data: Buffer, /, *, max_length: int | None = None) -> bytes:
+            return zlib.decompress(data)[:100]
+
+    fails(Forgetful(), "test_file_round_trip", 4096)
+
+
+def test_what_does_not_apply_is_left_out() -> None:
+    """A codec without a file format, and one that is not installed."""
+    names = [name for name in dir(TestSound) if name.startswith("test_")]
+    hidden = [name for name in names if getattr(TestSound, name) is None]
+    assert "test_file_round_trip" in hidden
+    assert "test_codec_is_listed" in hidden
+    assert all(name.startswith(("test_file_", "test_codec_is_")) for name in hidden)
+
+
+def test_a_suite_without_a_codec_says_so() -> None:
+    with pytest.raises(TypeError, match="codec = MyCodec"):
+        type("TestNothing", (CodecContract,), {})
