@@ -129,7 +129,8 @@ class PacketHeader:
                 f"{where}{len(self.offsets)} bytes of offsets for {self.normal_pages} normal and "
                 f"{self.zero_pages} zero pages"
             )
-        _check_flags(where, self.flags)
+        if not 0 <= self.method <= BY_NAME:
+            raise ProtocolError(f"{where}method {self.method} is not between 0 and {BY_NAME}")
         _check_counts(
             where,
             geometry,
@@ -186,7 +187,9 @@ class PacketHeader:
         ) = _FIXED.unpack_from(data)
         _check_magic("packet header", magic, version)
         where = f"packet {packet_num}: "
-        _check_flags(where, flags)
+        if flags & ~(SYNC | METHOD_MASK):
+            what = "device state" if flags & DEVICE_STATE else f"unknown flag bits in {flags:#x}"
+            raise ProtocolError(f"{where}{what}, which this version does not read")
         _check_counts(where, geometry, pages_alloc=pages_alloc, normal=normal, zero=zero, size=size)
         end = FIXED_SIZE + 8 * (normal + zero)
         return cls(
@@ -249,12 +252,6 @@ def encode_block_name(name: str) -> bytes:
             f"block name {name!r} does not fit {BLOCK_NAME_SIZE - 1} bytes without a NUL"
         )
     return encoded
-
-
-def _check_flags(where: str, flags: int) -> None:
-    if flags & ~(SYNC | METHOD_MASK):
-        what = "device state" if flags & DEVICE_STATE else f"unknown flag bits in {flags:#x}"
-        raise ProtocolError(f"{where}{what}, which this version does not read")
 
 
 def _check_counts(
