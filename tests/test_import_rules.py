@@ -61,11 +61,11 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def constants(tree: ast.AST) -> Iterator[ast.Constant]:
-    """The literals of a module that are not documentation: no statements by themselves."""
+    """The literals of a module that are not documentation: docstrings, and a command's epilog."""
     documentation = {
         id(node.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Expr) or (isinstance(node, ast.keyword) and node.arg == "epilog")
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and id(node) not in documentation:
