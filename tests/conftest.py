@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from textwrap import dedent, indent
@@ -53,6 +54,7 @@ class Plugins:
         self.directories: list[str] = []
         self._monkeypatch = monkeypatch
         self._names: set[str] = set()
+        self._modules: set[str] = set()
         self._forget()
 
     def install(
@@ -84,6 +86,7 @@ class Plugins:
         (info / "entry_points.txt").write_text("\n".join(["[codecs_core]", *lines, ""]))
         self._monkeypatch.syspath_prepend(place)
         self._monkeypatch.delitem(sys.modules, module, raising=False)
+        self._modules.add(module)
         self.directories.append(str(place))
         self._names.update((name, *more))
         self._forget()
@@ -94,12 +97,19 @@ class Plugins:
         found = metadata.distributions(path=self.directories)
         return registry.Registry([entry for each in found for entry in each.entry_points])
 
+    def uninstall(self) -> None:
+        """Forget what was imported; a real plugin's module of the same name comes back."""
+        for module in self._modules:
+            sys.modules.pop(module, None)
+
     def _forget(self) -> None:
         self._monkeypatch.setenv(registry.ALLOW_LIST, ",".join(sorted(self._names)))
         self._monkeypatch.setattr(registry, "_default", None)
 
 
 @pytest.fixture
-def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugins:
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
     """Install fake plugins with ``plugins.install(name)``; they are gone after the test."""
-    return Plugins(tmp_path / "installed", monkeypatch)
+    fakes = Plugins(tmp_path / "installed", monkeypatch)
+    yield fakes
+    fakes.uninstall()
