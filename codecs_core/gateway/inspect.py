@@ -181,16 +181,22 @@ class _Counts:
             codec = self._codec_name(header.method)
             if codec not in channel.codecs:
                 channel.codecs.append(codec)
-            self._count(channel, header.block, header.normal_pages, header.zero_pages)
+            where = f"packet {header.packet_num}: "
+            self._count(channel, header.block, header.normal_pages, header.zero_pages, where)
 
     def _count(
-        self, where: MainSummary | ChannelSummary, block: str, normal: int, zero: int
+        self,
+        sender: MainSummary | ChannelSummary,
+        block: str,
+        normal: int,
+        zero: int,
+        where: str = "",
     ) -> None:
         if block not in self.blocks:
             if self.main is not None or len(self.blocks) == qemu.MAX_BLOCKS:
-                raise ProtocolError(f"there is no RAM block {block!r}")
+                raise ProtocolError(f"{where}there is no RAM block {block!r}")
             self.blocks[block] = BlockSummary(block)
-        for each in (where, self.blocks[block]):
+        for each in (sender, self.blocks[block]):
             each.normal_pages += normal
             each.zero_pages += zero
         self._pages_in_round = True

@@ -174,8 +174,8 @@ class _Rebuild:
             self._codec = _codec_of(method, self._recording.meta.compression)
         if method != method_of(self._codec):
             raise ProtocolError(
-                f"packet {packet.header.packet_num}: wire method {method}, after packets of "
-                f"{self._codec.name!r} (method {method_of(self._codec)})"
+                f"packet {packet.header.packet_num}: wire method {method}, but the recording's "
+                f"codec is {self._codec.name!r}, method {method_of(self._codec)}"
             )
         if packet.channel not in self._decoders:
             self._decoders[packet.channel] = self._codec.decoder(self._recording.geometry)

@@ -223,8 +223,8 @@ class MainParser:
         last = self._tail.rfind(_DESCRIPTION)
         for marker in range(max(last - 4, 0), last + 1):
             text = self._tail[marker + 5 :]
-            length = self._tail[marker + 1 : marker + 5]
-            if self._tail[marker] == _DESCRIPTION and int.from_bytes(length) == len(text):
+            before = bytes([_DESCRIPTION]) + len(text).to_bytes(4)
+            if text[:1] == b"{" and self._tail[marker : marker + 5] == before:
                 try:
                     return msgspec.json.decode(text, type=Description)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -333,7 +333,8 @@ class MainParser:
             self._send_zeros()
             if what == _PAGE:
                 block = yield from self._block_of(offset, flags)
-                self._events.append(Page(block, offset, (yield self._page_size)))
+                data = yield self._page_size
+                self._events.append(Page(block, offset, data))
             elif what == _MEM_SIZE and kind == _START and not self.blocks:
                 yield from self._block_list(offset)
             elif what == _MULTIFD_FLUSH:
