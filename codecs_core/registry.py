@@ -4,8 +4,7 @@ An entry point of group ``codecs_core`` is named after its codec, so the names a
 importing anything; asking for a codec imports the one plugin that provides it. Each plugin is in
 one of three states: *loaded*, *unavailable* (sound, but its library or device is missing) and
 *broken* (a defect, whose cause is kept). Only a plugin that is asked for by name can fail the
-caller. pluggy stays behind this facade: its own loader lets one broken plugin take the host down,
-so every plugin gets a manager to itself.
+caller.
 """
 
 from __future__ import annotations
@@ -13,17 +12,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from codecs_core import hookspecs
 from codecs_core.codec import Availability, Codec, Parameter
+from codecs_core.discovery import Defect, installed, load, precedence
 from codecs_core.errors import (
     BrokenPlugin,
     CodecUnavailable,
@@ -88,10 +84,6 @@ class CodecInfo:
         return f"{self.distribution} {self.version}".rstrip()
 
 
-class _Defect(Exception):
-    """A plugin does not keep the contract; the text says how."""
-
-
 class Registry(Mapping[str, CodecInfo]):
     """The codecs of one set of entry points, by name. Thread-safe.
 
@@ -102,9 +94,9 @@ class Registry(Mapping[str, CodecInfo]):
     def __init__(self, entry_points: Iterable[EntryPoint] | None = None) -> None:
         self._lock = threading.RLock()
         if entry_points is None:
-            entry_points = _installed()
+            entry_points = installed()
         self._claims: dict[str, list[EntryPoint]] = {}
-        for each in sorted(entry_points, key=_precedence):
+        for each in sorted(entry_points, key=precedence):
             if _allowed(each.name):
                 self._claims.setdefault(each.name, []).append(each)
         self._infos: dict[str, CodecInfo] = {NoneCodec.name: _describe(NoneCodec, None)}
@@ -194,12 +186,12 @@ class Registry(Mapping[str, CodecInfo]):
 
     def _load(self, entry: EntryPoint) -> CodecInfo:
         try:
-            return _describe(_provided(entry), entry)
+            return _describe(load(entry), entry)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         # A plugin is a stranger's code: whatever it raises, SystemExit included, is its defect.
         except BaseException as error:
-            reason = str(error) if isinstance(error, _Defect) else _one_line(error)
+            reason = str(error) if isinstance(error, Defect) else _one_line(error)
             return dataclasses.replace(
                 _origin(entry, State.BROKEN),
                 reason=reason,
@@ -208,63 +200,10 @@ class Registry(Mapping[str, CodecInfo]):
             )
 
 
-def _provided(entry: EntryPoint) -> type[Codec]:
-    """Ask one plugin for its codecs, and check that it keeps the contract."""
-    manager = pluggy.PluginManager(hookspecs.NAME)
-    manager.add_hookspecs(hookspecs)
-    manager.register(entry.load(), name=entry.name)
-    hook = manager.hook.codecs_core_codecs
-    if not hook.get_hookimpls():
-        raise _Defect(f"{entry.value} implements no hook codecs_core_codecs")
-    provided: list[type[Codec]] = []
-    for answer in hook():
-        if not isinstance(answer, Iterable):
-            raise _Defect(f"codecs_core_codecs returned {answer!r}, not a list of codecs")
-        provided.extend(answer)
-    for codec in provided:
-        _check_contract(codec)
-    found = next((codec for codec in provided if codec.name == entry.name), None)
-    if found is None:
-        names = ", ".join(repr(codec.name) for codec in provided) or "nothing"
-        raise _Defect(
-            f"the entry point is named {entry.name!r}, but {entry.value} provides {names}"
-        )
-    return found
-
-
-def _check_contract(codec: object) -> None:
-    if not (isinstance(codec, type) and issubclass(codec, Codec)):
-        raise _Defect(f"codecs_core_codecs returned {codec!r}, which is no subclass of Codec")
-    name = getattr(codec, "name", None)
-    if not (isinstance(name, str) and re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name)):
-        raise _Defect(f"{codec.__qualname__}.name is {name!r}, not lower-case letters and digits")
-    if "__dataclass_params__" not in vars(codec) or not vars(codec)["__dataclass_params__"].frozen:
-        raise _Defect(f"{codec.__qualname__} is not decorated with @dataclass(frozen=True)")
-    if codec.method is not None and not (isinstance(codec.method, int) and 0 < codec.method < 31):
-        raise _Defect(f"{codec.__qualname__}.method is {codec.method!r}, not 1 to 30 or None")
-    if codec.suffix is not None and not re.fullmatch(r"\.\S+", str(codec.suffix)):
-        raise _Defect(f"{codec.__qualname__}.suffix is {codec.suffix!r}, not like '.ext' or None")
-    for field_ in dataclasses.fields(codec):
-        if field_.name in ("name", "method", "suffix"):
-            raise _Defect(
-                f"{codec.__qualname__}.{field_.name} is annotated, which makes it a parameter; "
-                f"write it without, as in: {field_.name} = {field_.default!r}"
-            )
-        if type(field_.default) not in (int, bool, str):
-            raise _Defect(
-                f"{codec.__qualname__}.{field_.name} has no default of type int, bool or str; "
-                "declare it with parameter(...)"
-            )
-    if codec.__abstractmethods__:
-        missing = ", ".join(sorted(codec.__abstractmethods__))
-        raise _Defect(f"{codec.__qualname__} does not implement {missing}")
-    codec()
-
-
 def _describe(codec: type[Codec], entry: EntryPoint | None) -> CodecInfo:
     availability = codec.availability()
     if not isinstance(availability, Availability):
-        raise _Defect(f"{codec.__qualname__}.availability() returned {availability!r}")
+        raise Defect(f"{codec.__qualname__}.availability() returned {availability!r}")
     base = (
         _origin(entry, State.LOADED)
         if entry
@@ -287,33 +226,6 @@ def _describe(codec: type[Codec], entry: EntryPoint | None) -> CodecInfo:
 def _origin(entry: EntryPoint, state: State) -> CodecInfo:
     name, version = (entry.dist.name, entry.dist.version) if entry.dist else (None, None)
     return CodecInfo(entry.name, state, name or entry.value, version or "")
-
-
-def _installed() -> Iterator[EntryPoint]:
-    """The installed entry points of our group.
-
-    `importlib.metadata.entry_points` would fail as a whole where one distribution's metadata
-    is damaged.
-    """
-    seen: set[str] = set()
-    for distribution in metadata.distributions():
-        try:
-            name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
-            entries = [each for each in distribution.entry_points if each.group == hookspecs.NAME]
-        # Nobody's plugin: what it offers cannot be read.
-        except Exception:
-            continue
-        # The first on the path is the one that Python imports.
-        if name not in seen:
-            yield from entries
-        if name:
-            seen.add(name)
-
-
-def _precedence(entry: EntryPoint) -> tuple[str, bool, str]:
-    """The order of claims to one name: ``codecs-core-<name>`` first, then by distribution."""
-    distribution = (entry.dist.name if entry.dist else None) or ""
-    return entry.name, distribution != f"codecs-core-{entry.name}", distribution
 
 
 def _allowed(name: str) -> bool:
