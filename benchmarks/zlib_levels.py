@@ -3,7 +3,7 @@
     python benchmarks/zlib_levels.py [FILE...]
 
 Each FILE is one kind of data, and may end in `.zst`. Without any: this host's shared objects and
-the recorded guest RAM under tests/data. Every candidate writes one continuous stream of 512 KiB
+the guest memory of a recorded migration. Every candidate writes one continuous stream of 512 KiB
 packets, each ended by a sync flush, as on the wire. For a level, a candidate is eligible whose
 ratio is at least 0.97 of zlib's own on every kind of data; the fastest of them (geometric mean)
 is best.
@@ -28,10 +28,11 @@ from rich.table import Table
 
 import codecs_core
 from codecs_core.codec import DEFAULT_GEOMETRY
+from codecs_core.wire.channel import ChannelParser
 
 PACKET = DEFAULT_GEOMETRY.packet_size
 SHARE = 0.97
-STREAMS = Path(__file__).parents[1] / "tests" / "data" / "streams"
+STREAM = Path(__file__).parents[1] / "tests" / "data" / "streams" / "none-ch2"
 CANDIDATES = [
     *(Choice("isal.isal_zlib", level, memory) for level in (0, 1, 2, 3) for memory in (3, 6, 9)),
     *(Choice("zlib_ng.zlib_ng", level) for level in range(10)),
@@ -60,23 +61,30 @@ def shared_objects(size: int) -> bytes:
     return bytes(data[:size])
 
 
-def normal_pages(data: bytes) -> bytes:
-    """The pages that are not zero, which are all that a codec sees."""
-    size = DEFAULT_GEOMETRY.page_size
-    pages = (data[at : at + size] for at in range(0, len(data), size))
-    return b"".join(page for page in pages if any(page))
+def guest_memory() -> bytes:
+    """The normal pages of the recorded migration that compressed nothing."""
+    pages = bytearray()
+    for path in sorted(STREAM.glob("ch*.bin.zst")):
+        parser = ChannelParser()
+        for event in parser.feed(read(path)):
+            if isinstance(event, memoryview):
+                pages += event
+    return bytes(pages)
+
+
+def read(path: Path) -> bytes:
+    """A file's bytes, uncompressed."""
+    data = path.read_bytes()
+    return codecs_core.decompress(data, codec="zstd") if path.suffix == ".zst" else data
 
 
 def corpora(files: list[Path], size: int) -> Iterator[tuple[str, bytes]]:
-    """The kinds of data to measure with, by name, in whole packets."""
-    chosen = files or sorted(STREAMS.glob("*/ram-pmemsave.bin.zst"))[:1]
-    if not files:
+    """The kinds of data to measure with, by name."""
+    if files:
+        yield from ((path.name, read(path)[:size]) for path in files)
+    else:
         yield "shared objects", shared_objects(size)
-    for path in chosen:
-        data = path.read_bytes()
-        if path.suffix == ".zst":
-            data = codecs_core.decompress(data, codec="zstd", max_length=1 << 32)
-        yield path.parent.name + "/" + path.name, normal_pages(data)[:size]
+        yield "guest memory", guest_memory()[:size]
 
 
 def measure(choice: Choice, data: bytes) -> Result:

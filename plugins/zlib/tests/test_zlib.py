@@ -125,10 +125,12 @@ def test_every_damage_to_a_file_is_noticed(
             ZlibCodec().decompress(damaged, max_length=2 * len(data))
 
 
-@pytest.mark.parametrize("missing", ["isal", "zlib_ng"])
+@pytest.mark.parametrize("missing", ["isal", "isal.igzip_lib", "zlib_ng.zlib_ng"])
 def test_missing_library_is_named_with_its_remedy(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in [name for name in sys.modules if name.startswith(f"{missing}.")]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, missing, None)
     availability = ZlibCodec.availability()
     assert not availability.available

@@ -40,9 +40,11 @@ class Lz4Codec(Codec):
     def availability(cls) -> Availability:
         """Available where `lz4` can be imported."""
         try:
-            library = importlib.import_module("lz4")
+            for module in ("lz4.block", "lz4.frame"):
+                importlib.import_module(module)
         except ImportError as error:
             return Availability(False, reason=str(error), remedy="pip install lz4")
+        library = importlib.import_module("lz4")
         return Availability(
             backend=f"liblz4 {library.library_version_string()}, lz4 {library.__version__}"
         )

@@ -6,7 +6,7 @@ import functools
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from codecs_core.codec import (
     DEFAULT_GEOMETRY,
@@ -26,8 +26,10 @@ from codecs_core_zlib.levels import LEVELS
 if TYPE_CHECKING:
     from codecs_core.reader import Decompressor
 
-_WINDOW_BITS = 15
+_WINDOW_BITS: Final = 15
 """The 32 KiB window that QEMU's inflate is set up for."""
+
+_REMEDY: Final = "pip install isal zlib-ng"
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,11 @@ class ZlibCodec(Codec):
     def availability(cls) -> Availability:
         """Available where `isal` and `zlib-ng` can be imported."""
         try:
-            isal = importlib.import_module("isal")
-            zlib_ng = importlib.import_module("zlib_ng")
+            for module in ("isal.isal_zlib", "isal.igzip_lib", "zlib_ng.zlib_ng"):
+                importlib.import_module(module)
         except ImportError as error:
-            return Availability(False, reason=str(error), remedy="pip install isal zlib-ng")
+            return Availability(False, reason=str(error), remedy=_REMEDY)
+        isal, zlib_ng = map(importlib.import_module, ("isal", "zlib_ng"))
         return Availability(backend=f"isal {isal.__version__}, zlib-ng {zlib_ng.__version__}")
 
     def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
@@ -131,6 +134,4 @@ def _library(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise CodecUnavailable(
-            f"codec 'zlib': {error}; pip install isal zlib-ng", name="zlib"
-        ) from error
+        raise CodecUnavailable(f"codec 'zlib': {error}; {_REMEDY}", name="zlib") from error
