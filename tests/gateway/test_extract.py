@@ -100,4 +100,8 @@ def test_memory_is_bounded_whatever_the_size(main_stream: Any, tmp_path: Path) -
     tracemalloc.stop()
     assert (rebuilt.size, rebuilt.normal_pages) == (size, 2)
     assert output.stat().st_blocks * 512 <= 16 * PAGE
+    with output.open("rb") as file:
+        assert file.read(2 * PAGE) == b"\7" * PAGE + bytes(PAGE)
+        file.seek(size - 2 * PAGE)
+        assert file.read() == bytes(PAGE) + b"\7" * PAGE
     assert peak < 16 << 20
