@@ -129,11 +129,7 @@ class _Rebuild:
                 case qemu.RamEnd():
                     complete = True
                 case qemu.DeviceState() if not complete:
-                    raise ProtocolError(
-                        f"{self._recording.path}: the state of device {step.device!r}, at byte "
-                        f"{step.position} of the main channel, stands before the end of the RAM; "
-                        "its length is not told, so what follows cannot be read"
-                    )
+                    raise ProtocolError(f"{self._recording.path}: {_unfinished(step)}")
 
     def _take(self, packet: Packet) -> None:
         header = packet.header
@@ -180,6 +176,15 @@ class _Rebuild:
         if packet.channel not in self._decoders:
             self._decoders[packet.channel] = self._codec.decoder(self._recording.geometry)
         return self._decoders[packet.channel]
+
+
+def _unfinished(end: qemu.DeviceState) -> str:
+    if not end.device:
+        return f"the main channel ends at byte {end.position}, before its RAM is complete"
+    return (
+        f"the state of device {end.device!r}, at byte {end.position} of the main channel, stands "
+        "before the end of the RAM; its length is not told, so what follows cannot be read"
+    )
 
 
 def _codec_of(method: int, recorded_name: str | None) -> Codec:

@@ -144,7 +144,10 @@ class Recording:
             names = " and ".join(each.path.name for each in uuids.values())
             raise ProtocolError(f"{path}: {names} are of two migrations; their uuids differ")
         configuration, blocks = _blocks(main) if main is not None else (None, {})
-        return cls(path, main, dict(sorted(channels.items())), meta, configuration, blocks)
+        recording = cls(path, main, dict(sorted(channels.items())), meta, configuration, blocks)
+        if recording.mapped and channels:
+            raise ProtocolError(f"{path}: a mapped-ram file has no channels beside it")
+        return recording
 
     @property
     def geometry(self) -> Geometry:

@@ -147,6 +147,7 @@ class MainParser:
         self._tail = bytearray()
         self._events: list[Event] = []
         self._capabilities: list[str] = []
+        self._mapped = False
         self._page_size = 4096
         self._flushed = False
         self._ram: int | None = None
@@ -296,6 +297,7 @@ class MainParser:
             while kind == _SUBSECTION:
                 yield from self._configuration_part()
                 kind = yield from self._integer(1)
+        self._mapped = "mapped-ram" in self._capabilities
         self._events.append(Configuration(machine, self._page_size, tuple(self._capabilities)))
         return kind
 
@@ -327,6 +329,8 @@ class MainParser:
             flags = entry & (self._page_size - 1)
             offset = entry - flags
             what = flags & ~_CONTINUE
+            if self._mapped and what not in (_MEM_SIZE, _EOS):
+                raise ProtocolError(f"RAM flags {flags:#x} in a mapped-ram file")
             if what == _ZERO:
                 yield from self._zero_page(offset, flags)
                 continue
@@ -346,8 +350,8 @@ class MainParser:
                     "not read"
                 )
         # QEMU writes a flush in the very first section, or, for machine types up to 8.0, never:
-        # there every end of a section is the mark.
-        if not self._flushed:
+        # there every end of a section is the mark. A mapped-ram file has no channels to wait for.
+        if not self._flushed and not self._mapped:
             self._events.append(SyncPoint())
         footer = yield from self._integer(1)
         closed = yield from self._integer(4)
@@ -374,7 +378,7 @@ class MainParser:
                 raise ProtocolError(f"more than {MAX_BLOCKS} RAM blocks")
             if "x-ignore-shared" in self._capabilities:
                 yield from self._integer(8)
-            if "mapped-ram" in self._capabilities:
+            if self._mapped:
                 mapped = MappedRam.decode((yield HEADER_SIZE))
                 mapped.check(self.position, size)
                 self._skip = mapped.pages_offset + size - self.position

@@ -212,6 +212,9 @@ class TestIncomplete:
         main = main_stream().start({"pc.ram": PAGE}).devices("vfio")
         with pytest.raises(ProtocolError, match="state of device 'vfio', at byte"):
             memory_of(record(main, channel(0).send({0: 1}).sync()))
+        main = main_stream().start({"pc.ram": PAGE}).devices()
+        with pytest.raises(ProtocolError, match=r"the main channel ends at byte \d+, before its"):
+            memory_of(record(main, channel(0).send({0: 1}).sync()))
 
     def test_a_mapped_ram_file_that_was_not_finished(self, main_stream: Any, tmp_path: Any) -> None:
         stream = main_stream(capabilities=("mapped-ram",)).start({"pc.ram": b"\1" * PAGE})
@@ -317,5 +320,28 @@ class TestHostile:
                 block = MemoryBlock("pc.ram", bytearray(8 * PAGE))
                 rebuild(Recording.open(small.path), block)
             path.write_bytes(files[path])
+
+        damage()
+
+    def test_a_damaged_mapped_ram_file(self, main_stream: Any, tmp_path: Path) -> None:
+        memory = {"rom": b"\1" * PAGE, "pc.ram": bytes(PAGE) + b"\2" * 2 * PAGE}
+        stream = main_stream(capabilities=("mapped-ram",)).start(memory)
+        good = bytes(stream.end().devices("cpu").data)
+        headers = [good.index(b"\3rom"), good.index(b"\6pc.ram")]
+        path = tmp_path / "ram.mig"
+
+        @settings(max_examples=300)
+        @given(st.data())
+        def damage(data: st.DataObject) -> None:
+            bad = bytearray(good)
+            places = st.integers(0, 80) | st.sampled_from(headers).flatmap(
+                lambda at: st.integers(at, at + 44)
+            )
+            for at in data.draw(st.lists(places, min_size=1, max_size=3)):
+                bad[at] = data.draw(st.integers(0, 255))
+            path.write_bytes(bad[: data.draw(st.integers(len(bad) - PAGE, len(bad)))])
+            with contextlib.suppress(CodecsCoreError):
+                block = MemoryBlock("pc.ram", bytearray(3 * PAGE))
+                rebuild(Recording.open(path), block)
 
         damage()

@@ -131,6 +131,13 @@ class TestRefused:
         with pytest.raises(ProtocolError, match=r"ch0\.bin and ch1\.bin are of two migrations"):
             record(None, channel(0), channel(1, uuid=2))
 
+    def test_channels_beside_a_mapped_ram_file(
+        self, main_stream: Any, channel: Any, record: Any
+    ) -> None:
+        main = main_stream(capabilities=("mapped-ram",)).start({"pc.ram": bytes(4096)})
+        with pytest.raises(ProtocolError, match="a mapped-ram file has no channels beside it"):
+            record(main.end().devices("cpu"), channel(0))
+
     @pytest.mark.parametrize(
         "text", ["", "[]", "{", '{"channels": "2"}', '{"compression": 1}', "[" * 100_000, "\xff"]
     )
