@@ -3,7 +3,7 @@
 The rule: of ISA-L and zlib-ng, at any of their own levels, the fastest whose ratio is at least
 0.97 of zlib's at the level. Where shared objects and guest RAM leave a candidate a hair's breadth
 above the bound, other data (source code, one large library) decided.
-`benchmarks/zlib_levels.py` measures all candidates and prints what it would choose.
+`benchmarks/zlib_levels.py` measures all candidates; its figures stand in the plugin's README.
 """
 
 from __future__ import annotations
@@ -23,21 +23,20 @@ class Choice:
     mem_level: int = 8
 
 
-def _isal(level: int) -> Choice:
-    # A small buffer makes ISA-L end its deflate blocks early, so that their Huffman tables fit
-    # the pages better: one or two percent of ratio at almost the same speed.
-    return Choice("isal.isal_zlib", level, mem_level=3)
+def _isal(level: int, mem_level: int) -> Choice:
+    # A smaller buffer makes ISA-L end its deflate blocks earlier, so that their Huffman tables
+    # fit the pages better: one or two percent of ratio for a few percent of speed.
+    return Choice("isal.isal_zlib", level, mem_level)
 
 
 def _zlib_ng(level: int) -> Choice:
     return Choice("zlib_ng.zlib_ng", level)
 
 
-# fmt: off
 LEVELS: Final = (
     _zlib_ng(0),
-    _isal(2),
-    _isal(3),
+    _isal(2, 6),
+    _isal(3, 3),
     _zlib_ng(3),
     _zlib_ng(3),
     _zlib_ng(5),
@@ -46,5 +45,4 @@ LEVELS: Final = (
     _zlib_ng(7),
     _zlib_ng(7),
 )
-# fmt: on
 """The choice for each level, 0 to 9."""
