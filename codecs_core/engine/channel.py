@@ -1,0 +1,238 @@
+"""The two ends of one multifd channel: the loops that move packets.
+
+A packet costs a scan and gather (one call into the kernel), one call of the codec and one of the
+socket. Every buffer is made once a channel and used again, so memory does not depend on how much
+is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Barrier, BrokenBarrierError
+from typing import Protocol
+from uuid import UUID
+
+from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
+from codecs_core.engine.progress import Counters
+from codecs_core.engine.round import Round
+from codecs_core.errors import CodecError, ProtocolError
+from codecs_core.memory import kernel
+from codecs_core.memory.block import Block, PageRun
+from codecs_core.wire import packet as wire
+from codecs_core.wire.channel import ChannelParser
+
+__all__ = ["ReceivingChannel", "SendingChannel", "method_of"]
+
+
+def method_of(codec: Codec) -> int:
+    """The wire method of a codec: QEMU's, or 31 where QEMU has none."""
+    return wire.BY_NAME if codec.method is None else codec.method
+
+
+class Outlet(Protocol):
+    """Where a channel sends: a `Link`, or DATA frames of the control connection."""
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Send all of ``buffers``."""
+
+    def end(self) -> None:
+        """Tell the peer that no more will come."""
+
+
+class Inlet(Protocol):
+    """Where a channel receives."""
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """Receive into ``buffer``; 0 at the end."""
+
+
+class SendingChannel:
+    """Sends the packets of one channel. Used by one thread."""
+
+    def __init__(
+        self,
+        number: int,
+        link: Outlet,
+        codec: Codec,
+        geometry: Geometry,
+        packet_numbers: Iterator[int],
+    ) -> None:
+        self.number = number
+        self.link = link
+        self.counters = Counters()
+        self._encoder: Encoder = codec.encoder(geometry)
+        self._method = method_of(codec)
+        self._geometry = geometry
+        self._packet_numbers = packet_numbers
+        self._header = memoryview(bytearray(wire.header_size(geometry)))
+        self._offsets = self._header[wire.FIXED_SIZE :]
+        self._scratch = memoryview(bytearray(geometry.packet_size))
+
+    def begin(self, token: UUID) -> None:
+        """Send the channel's init."""
+        self._send([wire.ChannelInit(token, self.number).encode()])
+
+    def send_round(self, round_: Round) -> None:
+        """Send packets until the round has no more runs."""
+        while (pulled := round_.pull(self._scratch)) is not None:
+            self._send_packet(*pulled)
+
+    def send_sync(self) -> None:
+        """Send a SYNC packet, as QEMU does: flags 0x01 and a whole header of zeros."""
+        header = wire.PacketHeader(method=0, packet_num=next(self._packet_numbers), sync=True)
+        self._send([header.encode(self._geometry)])
+
+    def end(self) -> None:
+        """Tell the peer that the channel is complete."""
+        self.link.end()
+
+    def close(self) -> None:
+        """Release the encoder."""
+        self._encoder.close()
+
+    def _send_packet(self, run: PageRun, pages: memoryview) -> None:
+        size = self._geometry.page_size
+        count = len(pages) // size
+        normal = kernel.scan(pages, size, run.first, run.where, self._offsets, self._scratch)
+        payload: Buffer = b""
+        if normal:
+            packet = pages if normal == count else self._scratch[: normal * size]
+            started = time.perf_counter_ns()
+            payload = self._encoder.encode(packet)
+            self.counters.codec_ns += time.perf_counter_ns() - started
+            if not 0 < len(payload) <= self._geometry.max_payload:
+                raise CodecError(
+                    f"the encoder made {len(payload)} bytes of a packet of {len(packet)}; "
+                    f"1 to {self._geometry.max_payload} are allowed"
+                )
+        wire.pack_fixed(
+            self._header,
+            flags=self._method << wire.METHOD_SHIFT,
+            pages_alloc=self._geometry.pages_per_packet,
+            normal_pages=normal,
+            next_packet_size=len(payload),
+            packet_num=next(self._packet_numbers),
+            zero_pages=count - normal,
+            checksum=0,
+            block=wire.encode_block_name(run.block.name),
+        )
+        self._offsets[8 * count :] = bytes(len(self._offsets) - 8 * count)
+        self._send([self._header, payload])
+        self.counters.packets += 1
+        self.counters.normal_pages += normal
+        self.counters.zero_pages += count - normal
+
+    def _send(self, buffers: Sequence[Buffer]) -> None:
+        started = time.perf_counter_ns()
+        self.link.send(buffers)
+        self.counters.blocked_ns += time.perf_counter_ns() - started
+        self.counters.wire_bytes += sum(map(len, buffers))
+
+
+class ReceivingChannel:
+    """Receives the packets of one channel, decodes and stores them. Used by one thread.
+
+    ``barrier`` keeps the channels together at every SYNC.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        link: Inlet,
+        codec: Codec,
+        geometry: Geometry,
+        blocks: Mapping[str, Block],
+        barrier: Barrier,
+    ) -> None:
+        self.number = number
+        self.link = link
+        self.counters = Counters()
+        self._decoder: Decoder = codec.decoder(geometry)
+        self._method = method_of(codec)
+        self._geometry = geometry
+        self._blocks = blocks
+        self._barrier = barrier
+        self._parser = ChannelParser(geometry, init=False)
+        self._scratch = memoryview(bytearray(geometry.packet_size))
+
+    def run(self) -> None:
+        """Receive packets until the channel ends. Raises what breaks the format or the link."""
+        parser = self._parser
+        while (header := self._next_event()) is not None:
+            assert isinstance(header, wire.PacketHeader)
+            if header.normal_pages or header.zero_pages:
+                self._receive_packet(header)
+            if header.sync:
+                self._pass_barrier()
+        parser.close()
+        # Nobody waits at a barrier that this channel will not reach.
+        self._barrier.abort()
+
+    def close(self) -> None:
+        """Release the decoder."""
+        self._decoder.close()
+
+    def _next_event(self) -> object | None:
+        """Return the parser's next event, or ``None`` at the end of the stream."""
+        started = time.perf_counter_ns()
+        event = None
+        while event is None:
+            count = self.link.receive_into(self._parser.buffer())
+            if not count:
+                self._parser.close()
+                return None
+            self.counters.wire_bytes += count
+            event = self._parser.advance(count)
+        self.counters.blocked_ns += time.perf_counter_ns() - started
+        return event
+
+    def _receive_packet(self, header: wire.PacketHeader) -> None:
+        if header.method != self._method:
+            raise ProtocolError(
+                f"packet {header.packet_num}: method {header.method}, but method "
+                f"{self._method} was agreed"
+            )
+        block = self._blocks.get(header.block)
+        if block is None:
+            raise ProtocolError(
+                f"packet {header.packet_num}: there is no block {header.block!r}; "
+                f"announced: {', '.join(map(repr, self._blocks)) or 'none'}"
+            )
+        block.check(header.offsets, header.packet_num)
+        target = block.target(header.offsets, header.normal_pages, self._scratch)
+        if header.normal_pages:
+            self._receive_pages(header, target)
+        block.store(header.offsets, header.normal_pages, target)
+        self.counters.packets += 1
+        self.counters.normal_pages += header.normal_pages
+        self.counters.zero_pages += header.zero_pages
+
+    def _receive_pages(self, header: wire.PacketHeader, target: memoryview) -> None:
+        verbatim = self._method == 0
+        if verbatim:
+            if header.payload_size != len(target):
+                raise ProtocolError(
+                    f"packet {header.packet_num}: a payload of {header.payload_size} bytes for "
+                    f"{header.normal_pages} pages without compression"
+                )
+            self._parser.redirect(target)
+        payload = self._next_event()
+        if payload is None:
+            return
+        if not verbatim:
+            assert isinstance(payload, memoryview)
+            started = time.perf_counter_ns()
+            try:
+                self._decoder.decode_into(payload, target)
+            except CodecError as error:
+                raise type(error)(f"packet {header.packet_num}: {error}") from error
+            self.counters.codec_ns += time.perf_counter_ns() - started
+
+    def _pass_barrier(self) -> None:
+        try:
+            self._barrier.wait()
+        except BrokenBarrierError:
+            raise ProtocolError(
+                f"channel {self.number} sent a SYNC that not all channels sent"
+            ) from None

@@ -1,0 +1,199 @@
+"""The control connection at work: framed messages over a link, shared by several threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from codecs_core.codec import Buffer
+from codecs_core.engine.session import Session
+from codecs_core.errors import CodecsCoreError, LinkError, LinkTimeout, ProtocolError, RemoteError
+from codecs_core.transport.link import Link
+from codecs_core.wire import control as wire
+
+__all__ = ["Control", "DataReader", "DataWriter", "reason_of"]
+
+_LAST_WORDS = 1.0
+"""Seconds to wait for the connection, should another thread be sending, to tell of a failure."""
+
+
+class Control:
+    """Sends and receives messages on a link. `send` may be called from any thread.
+
+    ``timeout`` is how long, in seconds, the peer may be silent; this side shows life four times
+    as often.
+    """
+
+    def __init__(self, link: Link, timeout: float) -> None:
+        self.link = link
+        self.timeout = timeout
+        self._sending = threading.Lock()
+        self._closed = threading.Event()
+        link.set_timeout(timeout)
+        link.detect_dead_peer(timeout)
+
+    def send(self, message: wire.Message) -> None:
+        """Send one message."""
+        self.send_buffers([wire.encode(message)])
+
+    def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+        """Send whole frames that are encoded already."""
+        with self._sending:
+            self.link.send(buffers)
+
+    def receive(self) -> wire.Message:
+        """Return the next message, `KeepAlive` and `Data` frames apart.
+
+        Raises `RemoteError` with the peer's reason for an `Error`, `LinkError` where the peer is
+        gone.
+        """
+        while True:
+            kind, length = self.receive_header()
+            if kind is wire.Type.DATA:
+                raise ProtocolError(f"{self.link.peer} sent DATA where none was agreed")
+            message = self.receive_body(kind, length)
+            if not isinstance(message, wire.KeepAlive):
+                return message
+
+    def receive_header(self) -> tuple[wire.Type, int]:
+        """Return the type and length of the next frame."""
+        header = self.link.receive_exactly(wire.FRAME_HEADER_SIZE)
+        if header is None:
+            raise LinkError(
+                f"{self.link.peer} disappeared: it closed the connection before the transfer "
+                "was complete"
+            )
+        return wire.decode_frame_header(header)
+
+    def receive_body(self, kind: wire.Type, length: int) -> wire.Message:
+        """Return the message whose header was just received; raises as `receive`."""
+        body = self.link.receive_exactly(length) if length else bytearray()
+        if body is None:
+            raise LinkError(f"{self.link.peer} closed the connection inside a message")
+        message = wire.decode(kind, body)
+        if isinstance(message, wire.Error):
+            raise RemoteError(message.reason)
+        return message
+
+    def start(self, session: Session, handle: Callable[[wire.Message], bool] | None) -> None:
+        """Start to show life, to tell the peer of a failure, and to hand messages to ``handle``.
+
+        ``handle`` returns whether to go on reading; ``None``: another reads.
+        """
+        session.on_failure(self._tell)
+        session.start("multifd-keepalive", self._show_life)
+        if handle is not None:
+            session.start("multifd-control", self._read, handle)
+
+    def close(self, *, drain: bool = False) -> None:
+        """End the connection and let the threads of `start` end."""
+        self._closed.set()
+        self.link.close(drain=drain)
+
+    def stop(self) -> None:
+        """Show life no longer, and wake the reader."""
+        self._closed.set()
+        self.link.abort()
+
+    def _read(self, handle: Callable[[wire.Message], bool]) -> None:
+        try:
+            while handle(self.receive()):
+                pass
+        except LinkError as error:
+            if self._closed.is_set():
+                return
+            if isinstance(error, LinkTimeout):
+                error = LinkTimeout(
+                    f"{self.link.peer} was silent for {self.timeout:g} s; "
+                    "raise --timeout where that is normal"
+                )
+            raise error from None
+
+    def _show_life(self) -> None:
+        beat = wire.encode(wire.KeepAlive())
+        while not self._closed.wait(self.timeout / 4):
+            try:
+                self.send_buffers([beat])
+            except LinkError:
+                return
+
+    def _tell(self, error: BaseException) -> None:
+        """Give the peer our reason, unless it was the peer that gave us one."""
+        self._closed.set()
+        if not isinstance(error, RemoteError) and self._sending.acquire(timeout=_LAST_WORDS):
+            try:
+                self.link.set_timeout(_LAST_WORDS)
+                self.link.send([wire.encode(wire.Error(reason_of(error)[: wire.MAX_TEXT]))])
+            except LinkError:
+                pass
+            finally:
+                self._sending.release()
+        self.link.end()
+
+
+class DataWriter:
+    """A channel that has no connection of its own: it sends in DATA frames of the control one."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Send ``buffers`` as one frame."""
+        header = wire.frame_header(wire.Type.DATA, sum(map(len, buffers)))
+        self._control.send_buffers([header, *buffers])
+
+    def end(self) -> None:
+        """Nothing: DONE ends the channel."""
+
+    def abort(self) -> None:
+        """Wake a blocked send."""
+        self._control.stop()
+
+    def close(self) -> None:
+        """Nothing: the control connection is closed by its owner."""
+
+
+class DataReader:
+    """The other end of a `DataWriter`: hands DATA on, and all other messages to ``handle``."""
+
+    def __init__(self, control: Control, handle: Callable[[wire.Message], bool]) -> None:
+        self._control = control
+        self._handle = handle
+        self._rest = 0
+        self._ended = False
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """Receive what fits ``buffer``; 0 once ``handle`` has said that no more comes."""
+        while not self._rest and not self._ended:
+            kind, length = self._control.receive_header()
+            if kind is wire.Type.DATA:
+                self._rest = length
+                continue
+            message = self._control.receive_body(kind, length)
+            if not isinstance(message, wire.KeepAlive):
+                self._ended = not self._handle(message)
+        if self._ended:
+            return 0
+        count = self._control.link.receive_into(buffer[: self._rest])
+        if not count:
+            raise LinkError(f"{self._control.link.peer} disappeared inside a packet")
+        self._rest -= count
+        return count
+
+    def abort(self) -> None:
+        """Wake a blocked receive."""
+        self._control.stop()
+
+    def close(self) -> None:
+        """Nothing: the control connection is closed by its owner."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Say why, for the peer: the text of our own errors, the kind of all others."""
+    if isinstance(error, CodecsCoreError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError):
+        return str(error)
+    return f"internal error ({type(error).__name__}: {error})"

@@ -1,0 +1,156 @@
+"""How far a transfer is: counters that channels write, and immutable snapshots of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["ChannelProgress", "Counters", "Progress"]
+
+
+class Counters:
+    """What one channel has done. Written by its thread alone, read by any."""
+
+    __slots__ = (
+        "blocked_ns",
+        "codec_ns",
+        "normal_pages",
+        "packets",
+        "wire_bytes",
+        "zero_pages",
+    )
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.normal_pages = 0
+        self.zero_pages = 0
+        self.wire_bytes = 0
+        self.codec_ns = 0
+        self.blocked_ns = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelProgress:
+    """One channel: pages by kind, bytes on the wire (headers included), and its time.
+
+    ``codec_seconds`` went into encoding or decoding, ``blocked_seconds`` into waiting for the
+    link.
+    """
+
+    channel: int
+    packets: int
+    normal_pages: int
+    zero_pages: int
+    wire_bytes: int
+    codec_seconds: float
+    blocked_seconds: float
+
+    @classmethod
+    def of(cls, channel: int, counters: Counters) -> ChannelProgress:
+        """Take a snapshot."""
+        return cls(
+            channel,
+            counters.packets,
+            counters.normal_pages,
+            counters.zero_pages,
+            counters.wire_bytes,
+            counters.codec_ns / 1e9,
+            counters.blocked_ns / 1e9,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A snapshot of a transfer. Sizes in bytes, times in seconds, rates in bytes per second.
+
+    ``total_pages`` is what the blocks hold, ``None`` where a stream's size is not known.
+    """
+
+    codec: str
+    page_size: int
+    seconds: float
+    total_pages: int | None
+    skipped_pages: int
+    syncs: int
+    channels: tuple[ChannelProgress, ...] = field(default=())
+
+    @property
+    def normal_pages(self) -> int:
+        """Pages that travelled with their bytes."""
+        return sum(each.normal_pages for each in self.channels)
+
+    @property
+    def zero_pages(self) -> int:
+        """Pages that travelled as an offset only."""
+        return sum(each.zero_pages for each in self.channels)
+
+    @property
+    def pages(self) -> int:
+        """Pages dealt with: normal, zero, and those skipped as holes."""
+        return self.normal_pages + self.zero_pages + self.skipped_pages
+
+    @property
+    def memory_bytes(self) -> int:
+        """What those pages are in memory."""
+        return self.pages * self.page_size
+
+    @property
+    def wire_bytes(self) -> int:
+        """What they took on the wire, headers included."""
+        return sum(each.wire_bytes for each in self.channels)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes in memory to bytes on the wire; 0 before anything was sent."""
+        return self.memory_bytes / self.wire_bytes if self.wire_bytes else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Bytes of memory a second."""
+        return self.memory_bytes / self.seconds if self.seconds else 0.0
+
+    @property
+    def wire_rate(self) -> float:
+        """Bytes on the wire a second."""
+        return self.wire_bytes / self.seconds if self.seconds else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until all pages are dealt with, at the rate so far; ``None`` where unknown."""
+        if self.total_pages is None or not self.rate:
+            return None
+        return max(0, self.total_pages - self.pages) * self.page_size / self.rate
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return asdict(self) | {
+            name: getattr(self, name)
+            for name in (
+                "normal_pages", "zero_pages", "pages", "memory_bytes", "wire_bytes", "ratio",
+                "rate", "wire_rate", "eta",
+            )
+        }  # fmt: skip
+
+
+class Clock:
+    """Measures a transfer from `start` to `stop`."""
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+        self._stopped: float | None = None
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._started = time.monotonic()
+
+    def stop(self) -> None:
+        """Count no further."""
+        self._stopped = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been."""
+        if self._started is None:
+            return 0.0
+        return (self._stopped or time.monotonic()) - self._started

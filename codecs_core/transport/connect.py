@@ -1,0 +1,199 @@
+"""From addresses to links: dialling out, and listening."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from codecs_core.errors import LinkError, LinkTimeout, UsageError
+from codecs_core.transport.address import (
+    Address,
+    ExecAddress,
+    FdAddress,
+    TcpAddress,
+    UnixAddress,
+)
+from codecs_core.transport.link import Link
+
+__all__ = ["Listener", "carries_one_stream", "dial", "listen"]
+
+
+def carries_one_stream(address: Address) -> bool:
+    """Whether the address leads to one connection only: a connected socket that was inherited."""
+    return isinstance(address, FdAddress) and not _is_listening(address)
+
+
+def dial(address: Address, timeout: float) -> Link:
+    """Connect. Raises `LinkError` naming the address and the reason, `UsageError` for a bad fd."""
+    if isinstance(address, ExecAddress):
+        return _run(address)
+    if isinstance(address, FdAddress):
+        if _is_listening(address):
+            raise UsageError(f"{address} listens; it takes a connected socket to send")
+        return Link(_inherited(address), str(address))
+    try:
+        if isinstance(address, TcpAddress):
+            host = address.host or "localhost"
+            sock = socket.create_connection((host, address.port), timeout)
+        else:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.settimeout(timeout)
+            try:
+                sock.connect(address.path)
+            except BaseException:
+                sock.close()
+                raise
+    except TimeoutError:
+        raise LinkTimeout(f"connecting to {address}: no answer in {timeout:g} s") from None
+    except OSError as error:
+        raise LinkError(f"connecting to {address}: {error.strerror or error}") from error
+    return Link(sock, str(address))
+
+
+class Listener(Protocol):
+    """Where links come in."""
+
+    address: str
+    """As the peer may use it, with the port that the system chose."""
+
+    def fileno(self) -> int | None:
+        """What becomes readable when a link can be accepted; ``None``: `accept` never waits."""
+
+    def accept(self) -> Link:
+        """Take the next link. Raises `LinkError`."""
+
+    def close(self) -> None:
+        """Accept no more."""
+
+
+def listen(address: Address) -> Listener:
+    """Listen. Raises `LinkError` naming the address and the reason: a port in use, say."""
+    if isinstance(address, ExecAddress):
+        return _Summoned(str(address), lambda: _run(address))
+    if isinstance(address, FdAddress):
+        sock = _inherited(address)
+        if _is_listening(address):
+            return _SocketListener(sock, str(address), None)
+        return _Summoned(str(address), lambda: Link(sock, str(address)), sock.close)
+    return _bind(address)
+
+
+class _SocketListener:
+    def __init__(self, sock: socket.socket, address: str, path: str | None) -> None:
+        sock.setblocking(False)
+        self.address = address
+        self._socket = sock
+        self._path = path
+
+    def fileno(self) -> int | None:
+        return self._socket.fileno()
+
+    def accept(self) -> Link:
+        try:
+            sock, name = self._socket.accept()
+        except OSError as error:
+            raise LinkError(f"accepting on {self.address}: {error.strerror}") from error
+        if isinstance(name, tuple):
+            return Link(sock, str(TcpAddress(str(name[0]), int(name[1]))))
+        return Link(sock, f"the peer at {self.address}")
+
+    def close(self) -> None:
+        self._socket.close()
+        if self._path is not None:
+            path, self._path = self._path, None
+            with suppress(OSError):
+                os.unlink(path)
+
+
+class _Summoned:
+    """Links that exist as soon as they are asked for: a command's, an inherited socket's."""
+
+    def __init__(
+        self, address: str, make: Callable[[], Link], close: Callable[[], None] = lambda: None
+    ) -> None:
+        self.address = address
+        self._make = make
+        self._close = close
+
+    def fileno(self) -> int | None:
+        return None
+
+    def accept(self) -> Link:
+        return self._make()
+
+    def close(self) -> None:
+        self._close()
+
+
+def _bind(address: TcpAddress | UnixAddress) -> Listener:
+    try:
+        if isinstance(address, UnixAddress):
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                _remove_stale(address.path)
+                sock.bind(address.path)
+                sock.listen()
+            except BaseException:
+                sock.close()
+                raise
+            return _SocketListener(sock, str(address), address.path)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        if address.host:
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            family = found[0][0]
+        sock = socket.create_server((address.host, address.port), family=family, backlog=256)
+    except OSError as error:
+        raise LinkError(f"listening on {address}: {error.strerror or error}") from error
+    return _SocketListener(sock, str(TcpAddress(address.host, sock.getsockname()[1])), None)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on any more, as a killed process leaves it."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            with probe, suppress(OSError):
+                try:
+                    probe.connect(path)
+                except ConnectionRefusedError:
+                    os.unlink(path)
+
+
+def _inherited(address: FdAddress) -> socket.socket:
+    """Return a socket of our own for an inherited descriptor, which stays open."""
+    try:
+        if not stat.S_ISSOCK(os.fstat(address.fd).st_mode):
+            raise UsageError(
+                f"{address} is not a socket; fd: takes a connected or a listening stream socket"
+            )
+        sock = socket.socket(fileno=os.dup(address.fd))
+    except OSError as error:
+        raise UsageError(f"{address}: {error.strerror}") from error
+    if sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise UsageError(f"{address} is a socket, but not a stream socket")
+    return sock
+
+
+def _is_listening(address: FdAddress) -> bool:
+    with _inherited(address) as sock:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _run(address: ExecAddress) -> Link:
+    """Start the command, with one end of a socket pair as its standard input and output."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", address.command], stdin=theirs.fileno(), stdout=theirs.fileno()
+            )
+        except BaseException:
+            ours.close()
+            raise
+    return Link(ours, str(address), process)

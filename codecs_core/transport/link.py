@@ -1,0 +1,157 @@
+"""One byte stream to the peer: a connected socket, whatever address led to it.
+
+Sends and receives block; `Link.abort`, from any other thread, wakes them. Every failure of the
+network is a `LinkError` that names the peer.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from codecs_core.codec import Buffer
+from codecs_core.errors import LinkError, LinkTimeout
+
+__all__ = ["Link"]
+
+_LINGER = 1.0
+"""Seconds given to the peer to take our last words before the connection closes."""
+_EXIT = 5.0
+"""Seconds given to the command of an ``exec:`` address to end by itself."""
+
+
+class Link:
+    """A connected stream socket. ``peer`` names the other side in messages."""
+
+    def __init__(
+        self, sock: socket.socket, peer: str, process: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        sock.settimeout(None)
+        self.peer = peer
+        self._socket = sock
+        self._process = process
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def fileno(self) -> int:
+        """The descriptor, for select; -1 once closed."""
+        return self._socket.fileno()
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """Bound every wait for the peer; `LinkTimeout` after that. ``None``: wait for ever.
+
+        A dead network is noticed by the kernel as well, after about the same time.
+        """
+        with self._errors("setting up"):
+            self._socket.settimeout(seconds)
+
+    def detect_dead_peer(self, seconds: float) -> None:
+        """Let the kernel give the connection up when the peer's host is silent for so long."""
+        if self._socket.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        interval = max(1, int(seconds / 4))
+        with self._errors("setting up"):
+            for option, value in (
+                (socket.TCP_KEEPIDLE, interval),
+                (socket.TCP_KEEPINTVL, interval),
+                (socket.TCP_KEEPCNT, 3),
+                (socket.TCP_USER_TIMEOUT, int(seconds * 1000)),
+            ):
+                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Send all of ``buffers``, in one system call where the kernel takes it all."""
+        with self._errors("sending"):
+            sent = self._socket.sendmsg(buffers)
+            rest = sum(map(len, buffers)) - sent
+            while rest:
+                buffers = _skip(buffers, sent)
+                sent = self._socket.sendmsg(buffers)
+                rest -= sent
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` and return its length, or less where the stream ends or is slow.
+
+        Returns 0 at the end of the stream.
+        """
+        with self._errors("receiving"):
+            return self._socket.recv_into(buffer, len(buffer), socket.MSG_WAITALL)
+
+    def receive_available(self, limit: int) -> bytes:
+        """Return what has arrived, at most ``limit`` bytes; waits for the first of them."""
+        with self._errors("receiving"):
+            return self._socket.recv(limit)
+
+    def receive_exactly(self, size: int) -> bytearray | None:
+        """Return ``size`` bytes, or ``None`` where the stream ends before the first of them.
+
+        Raises `LinkError` where it ends among them.
+        """
+        data = bytearray(size)
+        filled = 0
+        while filled < size:
+            count = self.receive_into(memoryview(data)[filled:])
+            if not count:
+                if not filled:
+                    return None
+                raise LinkError(f"{self.peer} closed the connection inside a message")
+            filled += count
+        return data
+
+    def end(self) -> None:
+        """Tell the peer that no more will be sent; receiving goes on."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """End the connection at once; whoever waits in it gets an error. From any thread."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self, *, drain: bool = False) -> None:
+        """Release the socket, and the command behind it. Calling it again does nothing.
+
+        ``drain`` first ends our direction and takes what the peer still sends, for a moment: an
+        unread byte would make the kernel drop our last words.
+        """
+        if drain and self._socket.fileno() >= 0:
+            self.end()
+            with suppress(OSError):
+                self._socket.settimeout(_LINGER)
+                while self._socket.recv(1 << 16):
+                    pass
+        self.abort()
+        self._socket.close()
+        if self._process is not None:
+            process, self._process = self._process, None
+            try:
+                process.wait(_EXIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            if self._socket.gettimeout() is None:
+                raise LinkTimeout(f"{doing}: the host of {self.peer} does not answer") from None
+            raise LinkTimeout(
+                f"{doing}: {self.peer} did nothing for {self._socket.gettimeout():g} s"
+            ) from None
+        except OSError as error:
+            raise LinkError(f"{doing}: connection to {self.peer}: {error.strerror}") from error
+
+
+def _skip(buffers: Sequence[Buffer], count: int) -> list[memoryview]:
+    """Return views of what follows the first ``count`` bytes of ``buffers``."""
+    rest: list[memoryview] = []
+    for buffer in buffers:
+        if count < len(buffer):
+            rest.append(memoryview(buffer)[count:])
+        count = max(0, count - len(buffer))
+    return rest
