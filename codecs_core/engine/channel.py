@@ -8,21 +8,21 @@ is sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from threading import Barrier, BrokenBarrierError
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
 from codecs_core.engine.progress import Counters
 from codecs_core.engine.round import Round
+from codecs_core.engine.sync import SyncBarrier
 from codecs_core.errors import CodecError, ProtocolError
 from codecs_core.memory import kernel
 from codecs_core.memory.block import Block, PageRun
 from codecs_core.wire import packet as wire
 from codecs_core.wire.channel import ChannelParser
 
-__all__ = ["ReceivingChannel", "SendingChannel", "method_of"]
+__all__ = ["Inlet", "Outlet", "ReceivingChannel", "SendingChannel", "method_of"]
 
 
 def method_of(codec: Codec) -> int:
@@ -133,7 +133,8 @@ class SendingChannel:
 class ReceivingChannel:
     """Receives the packets of one channel, decodes and stores them. Used by one thread.
 
-    ``barrier`` keeps the channels together at every SYNC.
+    ``barrier`` keeps the channels together at every SYNC; one of them calls ``synced`` with its
+    number.
     """
 
     def __init__(
@@ -143,7 +144,8 @@ class ReceivingChannel:
         codec: Codec,
         geometry: Geometry,
         blocks: Mapping[str, Block],
-        barrier: Barrier,
+        barrier: SyncBarrier,
+        synced: Callable[[int], None],
     ) -> None:
         self.number = number
         self.link = link
@@ -153,21 +155,21 @@ class ReceivingChannel:
         self._geometry = geometry
         self._blocks = blocks
         self._barrier = barrier
+        self._synced = synced
         self._parser = ChannelParser(geometry, init=False)
         self._scratch = memoryview(bytearray(geometry.packet_size))
 
     def run(self) -> None:
         """Receive packets until the channel ends. Raises what breaks the format or the link."""
-        parser = self._parser
         while (header := self._next_event()) is not None:
             assert isinstance(header, wire.PacketHeader)
             if header.normal_pages or header.zero_pages:
                 self._receive_packet(header)
-            if header.sync:
-                self._pass_barrier()
-        parser.close()
-        # Nobody waits at a barrier that this channel will not reach.
-        self._barrier.abort()
+            if header.sync and (number := self._barrier.arrive()) is not None:
+                self._synced(number)
+        self._barrier.leave()
+        for block in self._blocks.values():
+            block.leave()
 
     def close(self) -> None:
         """Release the decoder."""
@@ -228,11 +230,3 @@ class ReceivingChannel:
             except CodecError as error:
                 raise type(error)(f"packet {header.packet_num}: {error}") from error
             self.counters.codec_ns += time.perf_counter_ns() - started
-
-    def _pass_barrier(self) -> None:
-        try:
-            self._barrier.wait()
-        except BrokenBarrierError:
-            raise ProtocolError(
-                f"channel {self.number} sent a SYNC that not all channels sent"
-            ) from None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from codecs_core.codec import Buffer
 from codecs_core.engine.session import Session
-from codecs_core.errors import CodecsCoreError, LinkError, LinkTimeout, ProtocolError, RemoteError
+from codecs_core.errors import CodecsCoreError, LinkError, ProtocolError, RemoteError
 from codecs_core.transport.link import Link
 from codecs_core.wire import control as wire
 
@@ -21,16 +21,19 @@ class Control:
     """Sends and receives messages on a link. `send` may be called from any thread.
 
     ``timeout`` is how long, in seconds, the peer may be silent; this side shows life four times
-    as often.
+    as often. Should ``session`` fail, the peer is told why.
     """
 
-    def __init__(self, link: Link, timeout: float) -> None:
+    def __init__(self, link: Link, timeout: float, session: Session) -> None:
         self.link = link
         self.timeout = timeout
+        self._session = session
         self._sending = threading.Lock()
         self._closed = threading.Event()
-        link.set_timeout(timeout)
-        link.detect_dead_peer(timeout)
+        self._read_out = threading.Event()
+        self._read_out.set()
+        link.set_timeout(receive=timeout)
+        session.on_failure(self._tell)
 
     def send(self, message: wire.Message) -> None:
         """Send one message."""
@@ -45,7 +48,7 @@ class Control:
         """Return the next message, `KeepAlive` and `Data` frames apart.
 
         Raises `RemoteError` with the peer's reason for an `Error`, `LinkError` where the peer is
-        gone.
+        gone, `LinkTimeout` where it is silent.
         """
         while True:
             kind, length = self.receive_header()
@@ -75,19 +78,30 @@ class Control:
             raise RemoteError(message.reason)
         return message
 
-    def start(self, session: Session, handle: Callable[[wire.Message], bool] | None) -> None:
-        """Start to show life, to tell the peer of a failure, and to hand messages to ``handle``.
+    def start(self, handle: Callable[[wire.Message], bool] | None) -> None:
+        """Start to show life, and to hand messages to ``handle``.
 
         ``handle`` returns whether to go on reading; ``None``: another reads.
         """
-        session.on_failure(self._tell)
-        session.start("multifd-keepalive", self._show_life)
+        self._session.start("multifd-keepalive", self._show_life)
         if handle is not None:
-            session.start("multifd-control", self._read, handle)
+            self._read_out.clear()
+            self._session.start("multifd-control", self._read, handle)
+
+    def send_last(self, message: wire.Message) -> None:
+        """Send the message after which the peer may go."""
+        self._closed.set()
+        self.send(message)
 
     def close(self, *, drain: bool = False) -> None:
-        """End the connection and let the threads of `start` end."""
+        """End the connection and let the threads of `start` end.
+
+        ``drain``: the peer gets a moment to take what was sent last.
+        """
         self._closed.set()
+        if drain:
+            self.link.end()
+            drain = self._read_out.wait(_LAST_WORDS)
         self.link.close(drain=drain)
 
     def stop(self) -> None:
@@ -100,14 +114,11 @@ class Control:
             while handle(self.receive()):
                 pass
         except LinkError as error:
-            if self._closed.is_set():
-                return
-            if isinstance(error, LinkTimeout):
-                error = LinkTimeout(
-                    f"{self.link.peer} was silent for {self.timeout:g} s; "
-                    "raise --timeout where that is normal"
-                )
-            raise error from None
+            # No reason of the peer's can follow any more, so nothing is gained by waiting.
+            if not self._closed.is_set():
+                self._session.fail(error)
+        finally:
+            self._read_out.set()
 
     def _show_life(self) -> None:
         beat = wire.encode(wire.KeepAlive())
@@ -119,10 +130,11 @@ class Control:
 
     def _tell(self, error: BaseException) -> None:
         """Give the peer our reason, unless it was the peer that gave us one."""
+        told = self._closed.is_set() or isinstance(error, RemoteError)
         self._closed.set()
-        if not isinstance(error, RemoteError) and self._sending.acquire(timeout=_LAST_WORDS):
+        if not told and self._sending.acquire(timeout=_LAST_WORDS):
             try:
-                self.link.set_timeout(_LAST_WORDS)
+                self.link.set_timeout(receive=self.timeout, send=_LAST_WORDS)
                 self.link.send([wire.encode(wire.Error(reason_of(error)[: wire.MAX_TEXT]))])
             except LinkError:
                 pass

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from codecs_core.errors import CodecsCoreError, LinkError, TransferError
+from codecs_core.errors import LinkError, TransferError, TruncatedStream
 
 __all__ = ["Latch", "Session"]
 
@@ -22,20 +22,19 @@ class Session:
     """Threads that fail together. Callbacks of `on_failure` run once, in the failing thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._error: BaseException | None = None
-        self._failed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._callbacks: list[Callable[[BaseException], None]] = []
 
     @property
-    def failed(self) -> bool:
-        """Whether the session has failed."""
-        return self._failed.is_set()
+    def error(self) -> BaseException | None:
+        """What the session failed with, if it has."""
+        return self._error
 
     def on_failure(self, callback: Callable[[BaseException], None]) -> None:
         """Have ``callback`` called with the error, should the session fail."""
-        with self._lock:
+        with self._changed:
             if self._error is None:
                 self._callbacks.append(callback)
                 return
@@ -43,14 +42,28 @@ class Session:
 
     def fail(self, error: BaseException) -> None:
         """Fail with ``error``, unless the session has failed already."""
-        with self._lock:
+        with self._changed:
             if self._error is not None:
                 return
             self._error = error
-            callbacks = self._callbacks
-        self._failed.set()
+            callbacks, self._callbacks = self._callbacks, []
+            self._changed.notify_all()
         for callback in callbacks:
             callback(error)
+
+    def wait(self, condition: Callable[[], bool], timeout: float | None = None) -> None:
+        """Wait until ``condition`` holds, as `notify` tells, or ``timeout`` seconds have passed.
+
+        Raises the session's error where it fails first.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._error is not None or condition(), timeout)
+        self.check()
+
+    def notify(self) -> None:
+        """Have those who `wait` look at their conditions again."""
+        with self._changed:
+            self._changed.notify_all()
 
     def check(self) -> None:
         """Raise the error of a session that has failed."""
@@ -74,11 +87,10 @@ class Session:
     def _guard(self, target: Callable[..., None], *arguments: Any) -> None:
         try:
             target(*arguments)
-        except LinkError as error:
-            # A cut connection is a symptom; the peer's reason may be on its way.
-            self._failed.wait(_GRACE)
-            self.fail(error)
-        except CodecsCoreError as error:
+        except (LinkError, TruncatedStream) as error:
+            # A cut connection is a symptom; the peer's own reason may be on its way.
+            with self._changed:
+                self._changed.wait_for(lambda: self._error is not None, _GRACE)
             self.fail(error)
         except MemoryError:
             self.fail(TransferError("out of memory"))
@@ -90,24 +102,16 @@ class Latch:
     """Opens once ``count`` parties have arrived, or the session has failed."""
 
     def __init__(self, session: Session, count: int) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._missing = count
         self._session = session
-        session.on_failure(self._wake)
 
     def arrive(self) -> None:
         """Be one of the parties."""
-        with self._condition:
+        with self._lock:
             self._missing -= 1
-            self._condition.notify_all()
+        self._session.notify()
 
     def wait(self) -> None:
         """Wait for all parties. Raises the session's error where it fails first."""
-        with self._condition:
-            while self._missing > 0 and not self._session.failed:
-                self._condition.wait()
-        self._session.check()
-
-    def _wake(self, error: BaseException) -> None:
-        with self._condition:
-            self._condition.notify_all()
+        self._session.wait(lambda: self._missing <= 0)

@@ -92,6 +92,11 @@ class Block(ABC):
         Raises `TransferError` where the source cannot be read.
         """
 
+    @property
+    def final_size(self) -> int | None:
+        """The size in bytes once all is sent; of a stream, what has been read so far."""
+        return self.size
+
     # Receiving.
 
     def check(self, offsets: bytes, packet_num: int) -> None:
@@ -119,6 +124,12 @@ class Block(ABC):
 
         ``packet`` is what `target` returned. Raises `TransferError` where it cannot be stored.
         """
+
+    def expect(self, writers: int) -> None:
+        """Tell how many threads are going to `store`; each calls `leave` at its end."""
+
+    def leave(self) -> None:
+        """One of the threads stores no more."""
 
     def finish(self, size: int | None) -> None:
         """All pages are stored; a stream is told its final ``size``. Raises `TransferError`."""

@@ -66,6 +66,11 @@ class StreamSource(Block):
         _wait(self._source, select.POLLIN, self)
         return os.readv(self._source, [buffer])
 
+    @property
+    def final_size(self) -> int:
+        """How many bytes were read so far."""
+        return self.received
+
     def abort(self) -> None:
         """Make a read that waits for the pipe end."""
         self._aborted = True
@@ -81,7 +86,7 @@ class StreamSink(Block):
 
     Channels take turns: each waits until what lies before its packet has been written. With
     ``size`` given exactly that many bytes are written. Raises `ProtocolError` where pages are
-    missing, doubled, or do not come for ``patience`` seconds.
+    doubled, or missing because no channel is left that could bring them.
     """
 
     ordered = True
@@ -92,10 +97,10 @@ class StreamSink(Block):
         sink: int | BinaryIO,
         size: int | None = None,
         page_size: int = 4096,
-        patience: float = 30.0,
     ) -> None:
         super().__init__(name, size, page_size)
-        self._patience = patience
+        self._writers = 1
+        self._waiting: list[int] = []
         self._turn = threading.Condition()
         self._position = 0
         self._writing = False
@@ -131,6 +136,16 @@ class StreamSink(Block):
         with self._turn:
             self._writing = False
             self._position = first + len(data)
+            self._turn.notify_all()
+
+    def expect(self, writers: int) -> None:
+        """Tell how many channels take turns; 1 unless told."""
+        self._writers = writers
+
+    def leave(self) -> None:
+        """One of the channels has ended."""
+        with self._turn:
+            self._writers -= 1
             self._turn.notify_all()
 
     def finish(self, size: int | None) -> None:
@@ -175,18 +190,23 @@ class StreamSink(Block):
         return first, pages
 
     def _await_turn(self, first: int) -> None:
-        while first != self._position or self._writing:
-            if first < self._position:
-                raise ProtocolError(f"{self.name}: the pages at {first:#x} came twice")
-            before = self._position
-            moved = self._turn.wait(self._patience)
-            if self._aborted:
-                raise TransferError(f"writing {self.name}: the transfer was stopped")
-            if not moved and self._position == before and not self._writing:
-                raise ProtocolError(
-                    f"{self.name}: no channel brought the pages at {self._position:#x} "
-                    f"in {self._patience:g} s"
-                )
+        self._waiting.append(first)
+        self._turn.notify_all()
+        self._turn.wait_for(lambda: self._aborted or self._decided(first))
+        self._waiting.remove(first)
+        if self._aborted:
+            raise TransferError(f"writing {self.name}: the transfer was stopped")
+        if first < self._position:
+            raise ProtocolError(f"{self.name}: the pages at {first:#x} came twice")
+        if first > self._position:
+            raise ProtocolError(f"{self.name}: the pages at {self._position:#x} did not come")
+
+    def _decided(self, first: int) -> bool:
+        """Whether the pages at ``first`` are due, or never will be: all channels wait."""
+        if self._writing:
+            return False
+        stuck = len(self._waiting) >= self._writers and self._position not in self._waiting
+        return first <= self._position or stuck
 
     def _emit(self, data: memoryview, end: int) -> None:
         """Write what is certain: not the last page of a stream whose size is unknown."""

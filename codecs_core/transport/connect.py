@@ -64,8 +64,8 @@ class Listener(Protocol):
     def fileno(self) -> int | None:
         """What becomes readable when a link can be accepted; ``None``: `accept` never waits."""
 
-    def accept(self) -> Link:
-        """Take the next link. Raises `LinkError`."""
+    def accept(self) -> Link | None:
+        """Take the next link; ``None`` where there is none after all. Raises `LinkError`."""
 
     def close(self) -> None:
         """Accept no more."""
@@ -93,9 +93,11 @@ class _SocketListener:
     def fileno(self) -> int | None:
         return self._socket.fileno()
 
-    def accept(self) -> Link:
+    def accept(self) -> Link | None:
         try:
             sock, name = self._socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
         except OSError as error:
             raise LinkError(f"accepting on {self.address}: {error.strerror}") from error
         if isinstance(name, tuple):

@@ -7,7 +7,9 @@ network is a `LinkError` that names the peer.
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -32,35 +34,27 @@ class Link:
         self.peer = peer
         self._socket = sock
         self._process = process
+        self._timeout: float | None = None
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def fileno(self) -> int:
         """The descriptor, for select; -1 once closed."""
         return self._socket.fileno()
 
-    def set_timeout(self, seconds: float | None) -> None:
-        """Bound every wait for the peer; `LinkTimeout` after that. ``None``: wait for ever.
+    def set_timeout(self, *, receive: float | None = None, send: float | None = None) -> None:
+        """Bound each wait for the peer, in seconds; `LinkTimeout` after that.
 
-        A dead network is noticed by the kernel as well, after about the same time.
+        ``None`` waits for ever. The two directions differ: a peer that is slow to take what is
+        sent may be alive all the same, and show it.
         """
         with self._errors("setting up"):
-            self._socket.settimeout(seconds)
-
-    def detect_dead_peer(self, seconds: float) -> None:
-        """Let the kernel give the connection up when the peer's host is silent for so long."""
-        if self._socket.family not in (socket.AF_INET, socket.AF_INET6):
-            return
-        interval = max(1, int(seconds / 4))
-        with self._errors("setting up"):
-            for option, value in (
-                (socket.TCP_KEEPIDLE, interval),
-                (socket.TCP_KEEPINTVL, interval),
-                (socket.TCP_KEEPCNT, 3),
-                (socket.TCP_USER_TIMEOUT, int(seconds * 1000)),
-            ):
-                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
+            for option, seconds in ((socket.SO_RCVTIMEO, receive), (socket.SO_SNDTIMEO, send)):
+                micros = round((seconds or 0) * 1e6)
+                self._socket.setsockopt(
+                    socket.SOL_SOCKET, option, struct.pack("@ll", *divmod(micros, 1_000_000))
+                )
+        self._timeout = receive
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send all of ``buffers``, in one system call where the kernel takes it all."""
@@ -119,9 +113,10 @@ class Link:
         """
         if drain and self._socket.fileno() >= 0:
             self.end()
+            give_up = time.monotonic() + _LINGER
             with suppress(OSError):
                 self._socket.settimeout(_LINGER)
-                while self._socket.recv(1 << 16):
+                while self._socket.recv(1 << 16) and time.monotonic() < give_up:
                     pass
         self.abort()
         self._socket.close()
@@ -137,12 +132,9 @@ class Link:
     def _errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except TimeoutError:
-            if self._socket.gettimeout() is None:
-                raise LinkTimeout(f"{doing}: the host of {self.peer} does not answer") from None
-            raise LinkTimeout(
-                f"{doing}: {self.peer} did nothing for {self._socket.gettimeout():g} s"
-            ) from None
+        except BlockingIOError:
+            wait = f"{self._timeout:g} s" if self._timeout else "too long"
+            raise LinkTimeout(f"{doing}: {self.peer} was silent for {wait}") from None
         except OSError as error:
             raise LinkError(f"{doing}: connection to {self.peer}: {error.strerror}") from error
 

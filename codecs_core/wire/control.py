@@ -137,11 +137,15 @@ class Synced(_Body, frozen=True):
 
 
 class Done(_Body, frozen=True):
-    """All is sent: how many pages of each kind, and the final sizes of the streams, in bytes."""
+    """All is sent: how many pages of each kind, and the final sizes of the streams, in bytes.
+
+    ``skipped_pages`` were not sent, as they are zero at both ends.
+    """
 
     type: ClassVar[Type] = Type.DONE
     normal_pages: Count
     zero_pages: Count
+    skipped_pages: Count
     sizes: dict[BlockName, Count]
 
 

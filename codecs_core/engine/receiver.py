@@ -1,0 +1,318 @@
+"""The receiving end of a session: it takes a sender's offer, and stores what comes."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
+from codecs_core.engine.channel import Inlet, ReceivingChannel
+from codecs_core.engine.control import Control, DataReader, reason_of
+from codecs_core.engine.progress import ChannelProgress, Clock, Progress
+from codecs_core.engine.reception import Reception
+from codecs_core.engine.session import Latch, Session
+from codecs_core.engine.sync import SyncBarrier
+from codecs_core.errors import CodecsCoreError, ProtocolError, TransferError, UsageError
+from codecs_core.memory.block import Block, MemoryBlock
+from codecs_core.registry import default_registry
+from codecs_core.transport.address import parse
+from codecs_core.transport.connect import carries_one_stream, listen
+from codecs_core.transport.link import Link
+from codecs_core.wire import control as wire
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["BlockFactory", "Receiver"]
+
+BlockFactory = Callable[[str, int | None, int], Block]
+"""Makes the block for a name, a size in bytes (``None``: a stream) and a page size."""
+
+
+class Receiver:
+    """Listens for one `Sender`, and stores what it sends.
+
+    ::
+
+        with Receiver("tcp:0.0.0.0:4444") as receiver:
+            receiver.add_block("guest", bytearray(size))
+            receiver.receive()
+
+    ``uri`` is ``tcp:HOST:PORT`` (port 0: any free one, see `address`), ``unix:PATH``, ``fd:N`` (a
+    listening or a connected socket) or ``exec:COMMAND``. ``open_block`` makes the blocks that were
+    not added, when a sender announces them. ``timeout`` is how many seconds the peer may be
+    silent. ``parameters`` holds the local parameters of codecs: codec name → name → value.
+
+    Raises `UsageError` for wrong arguments, `LinkError` where it cannot listen.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        open_block: BlockFactory | None = None,
+        timeout: float = 30.0,
+        parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        if timeout <= 0:
+            raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
+        address = parse(uri)
+        self._one_stream = carries_one_stream(address)
+        self._open_block = open_block
+        self._timeout = timeout
+        self._parameters = parameters or {}
+        self._session = Session()
+        self._added: dict[str, Any] = {}
+        self._blocks: dict[str, Block] = {}
+        self._codec: Codec | None = None
+        self._geometry = DEFAULT_GEOMETRY
+        self._control: Control | None = None
+        self._links: list[Link] = []
+        self._channels: list[ReceivingChannel] = []
+        self._barrier = SyncBarrier(1)
+        self._clock = Clock()
+        self._done: wire.Done | None = None
+        self._finished = False
+        self._closing = threading.Lock()
+        self._closed = False
+        self._listener = listen(address)
+
+    @property
+    def address(self) -> str:
+        """Where a sender reaches this receiver, with the port that the system chose."""
+        return self._listener.address
+
+    def add_block(self, name: str, memory: Any) -> None:
+        """Receive block ``name`` into ``memory``: any writable contiguous buffer, or a `Block`.
+
+        Its size must be the one that the sender announces. The receiver closes it in the end,
+        which lets go of a buffer and leaves it as it is. Raises `UsageError`.
+        """
+        if name in self._added:
+            raise UsageError(f"block {name!r} was added before")
+        if not isinstance(memory, Block) and memoryview(memory).readonly:
+            raise UsageError(f"block {name!r}: the buffer is read-only")
+        self._added[name] = memory
+
+    def receive(self, on_complete: Callable[[], None] | None = None) -> Progress:
+        """Wait for a sender, and return when all it sends is stored.
+
+        ``on_complete`` is called when all is stored and verified, before the sender is told; what
+        it raises fails the transfer. Raises `ProtocolError`, `CorruptPayload`, `LinkError`,
+        `RemoteError` or `TransferError` where the transfer fails; the sender is given the reason.
+        """
+        with self._failing():
+            if self._control is not None:
+                raise UsageError("a receiver serves one sender; make another for another transfer")
+            reception = Reception(self._listener, self._timeout, self._session.check)
+            try:
+                link, preamble = reception.control()
+                self._control = control = Control(link, self._timeout, self._session)
+                self._session.on_failure(self._stop)
+                wire.check_preamble(preamble)
+                self._clock.start()
+                hello, token = self._agree(control)
+                self._open_channels(control, hello, token, reception)
+            finally:
+                reception.close()
+                self._listener.close()
+            self._store(control)
+            if on_complete is not None:
+                on_complete()
+            self._finished = True
+            control.send_last(wire.Ack())
+        self._clock.stop()
+        self.close()
+        return self.progress()
+
+    def progress(self) -> Progress:
+        """Take a snapshot of how far the transfer is."""
+        sizes = [each.size for each in self._blocks.values()]
+        return Progress(
+            codec=self._codec.name if self._codec else "",
+            page_size=self._geometry.page_size,
+            seconds=self._clock.seconds,
+            total_pages=None if None in sizes else sum(b.pages for b in self._blocks.values()),
+            skipped_pages=self._done.skipped_pages if self._done else 0,
+            syncs=self._barrier.passed,
+            channels=tuple(ChannelProgress.of(c.number, c.counters) for c in self._channels),
+        )
+
+    def close(self) -> None:
+        """Release everything; a transfer that is not finished fails. Calling it again is fine."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._clock.stop()
+            if not self._finished:
+                self._session.fail(TransferError("the receiver was closed before it had finished"))
+            self._listener.close()
+            if self._control is not None:
+                self._control.close(drain=True)
+            self._session.join()
+            for link in self._links:
+                link.close()
+            for channel in self._channels:
+                channel.close()
+            for block in self._blocks.values():
+                block.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._session.fail(error)
+        self.close()
+
+    # The handshake.
+
+    def _agree(self, control: Control) -> tuple[wire.Hello, uuid.UUID]:
+        hello = control.receive()
+        if not isinstance(hello, wire.Hello):
+            raise ProtocolError(f"{control.link.peer} began with {hello.type.name}, not HELLO")
+        try:
+            self._take(hello)
+        except (CodecsCoreError, OSError) as error:
+            control.send_last(wire.Reject(reason_of(error)[: wire.MAX_TEXT]))
+            raise TransferError(
+                f"the offer of {control.link.peer} was refused: {reason_of(error)}"
+            ) from error
+        token = uuid.uuid4()
+        zeroed = [name for name, each in self._blocks.items() if each.reads_zero]
+        control.send(wire.Accept(token.hex, zeroed))
+        return hello, token
+
+    def _take(self, hello: wire.Hello) -> None:
+        """Prepare for what the sender offers, or raise what is wrong with it."""
+        if self._one_stream and not hello.shared:
+            raise UsageError(
+                f"{self._listener.address} is one connection, which carries one channel; "
+                "remedy: send with --multifd-channels 1"
+            )
+        if hello.shared and hello.channels != 1:
+            raise ProtocolError(f"{hello.channels} channels cannot share the control connection")
+        self._geometry = Geometry(hello.page_size, hello.packet_size)
+        codec = default_registry().codec_class(hello.codec)
+        self._codec = codec.from_parameters(
+            {**hello.parameters, **self._parameters.get(hello.codec, {})}
+        )
+        for each in hello.blocks:
+            if each.name in self._blocks:
+                raise ProtocolError(f"block {each.name!r} was announced twice")
+            self._blocks[each.name] = self._block_for(each)
+        if sum(each.ordered for each in self._blocks.values()) > 1:
+            raise UsageError("more than one block is a stream; send streams one by one")
+
+    def _block_for(self, info: wire.BlockInfo) -> Block:
+        added = self._added.get(info.name)
+        if isinstance(added, Block):
+            block = added
+        elif added is not None:
+            block = MemoryBlock(info.name, added, self._geometry.page_size)
+        elif self._open_block is not None:
+            block = self._open_block(info.name, info.size, self._geometry.page_size)
+        else:
+            known = ", ".join(map(repr, self._added)) or "none"
+            raise UsageError(f"there is no block {info.name!r} here; there are: {known}")
+        if block.page_size != self._geometry.page_size or (
+            block.size != info.size and not block.ordered
+        ):
+            block.close()
+            raise UsageError(
+                f"block {info.name!r} has {block.size} bytes in pages of {block.page_size} here; "
+                f"the sender's has {info.size} in pages of {self._geometry.page_size}"
+            )
+        return block
+
+    def _open_channels(
+        self, control: Control, hello: wire.Hello, token: uuid.UUID, reception: Reception
+    ) -> None:
+        self._barrier = SyncBarrier(hello.channels)
+        control.start(None if hello.shared else self._handle)
+        inlets: Sequence[Inlet]
+        if hello.shared:
+            inlets = [DataReader(control, self._handle)]
+        else:
+            inlets = self._links = reception.channels(token, hello.channels)
+        assert self._codec is not None
+        for number, inlet in enumerate(inlets):
+            self._channels.append(
+                ReceivingChannel(
+                    number,
+                    inlet,
+                    self._codec,
+                    self._geometry,
+                    self._blocks,
+                    self._barrier,
+                    lambda sync: control.send(wire.Synced(sync)),
+                )
+            )
+        for block in self._blocks.values():
+            block.expect(hello.channels)
+
+    # The transfer.
+
+    def _store(self, control: Control) -> None:
+        """Receive everything, and see that nothing is missing."""
+        ended = Latch(self._session, len(self._channels))
+        for channel in self._channels:
+            self._session.start(f"multifd-recv-{channel.number}", _run, channel, ended)
+        ended.wait()
+        self._session.wait(lambda: self._done is not None)
+        done = self._done
+        assert done is not None
+        normal = sum(each.counters.normal_pages for each in self._channels)
+        zero = sum(each.counters.zero_pages for each in self._channels)
+        if (normal, zero) != (done.normal_pages, done.zero_pages):
+            raise ProtocolError(
+                f"{normal} normal and {zero} zero pages came of the {done.normal_pages} and "
+                f"{done.zero_pages} that {control.link.peer} sent"
+            )
+        for name, block in self._blocks.items():
+            block.finish(done.sizes.get(name))
+
+    def _handle(self, message: wire.Message) -> bool:
+        if not isinstance(message, wire.Done) or self._done is not None:
+            raise ProtocolError(f"the sender sent {message.type.name} where none was due")
+        streams = {name for name, each in self._blocks.items() if each.size is None}
+        if message.sizes.keys() != streams:
+            raise ProtocolError(f"DONE tells the sizes of {sorted(message.sizes)}, not {streams}")
+        self._done = message
+        self._session.notify()
+        # A channel of its own connection may still be busy: see that its sender lives.
+        return bool(self._links)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever goes wrong ends the session, and its first error is the one raised."""
+        try:
+            self._session.check()
+            yield
+        except BaseException as error:
+            self._session.fail(error)
+            self.close()
+            self._session.check()
+            raise
+
+    def _stop(self, error: BaseException) -> None:
+        """Wake every thread, so that it ends."""
+        self._barrier.leave()
+        for block in self._blocks.values():
+            block.abort()
+        for link in self._links:
+            link.abort()
+
+
+def _run(channel: ReceivingChannel, ended: Latch) -> None:
+    channel.run()
+    ended.arrive()
