@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from codecs_core.cli.output import printable
+from codecs_core.cli.output import Command, printable
 from codecs_core.codec import Parameter
 from codecs_core.errors import UsageError
 from codecs_core.none import NoneCodec
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from codecs_core.codec import Codec
 
-__all__ = ["CodecCommand", "chosen_codec", "local_parameters"]
+__all__ = ["CodecCommand", "chosen_codec", "local_parameters", "timeout_option"]
 
 _PREFIX = "multifd-"
 _NAME = f"{__name__}.name"
@@ -167,6 +167,18 @@ class _CodecOption(click.Option):
         self, ctx: click.Context, _: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         return _matching(self.parameter.choices or (), incomplete)
+
+
+def timeout_option(command: Command) -> Command:
+    """Add ``--timeout`` to a command; its callback receives ``timeout: float``, in seconds."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        default=30.0,
+        show_default=True,
+        help="How long the peer may be silent; one that lives shows it more often.",
+    )(command)
 
 
 def chosen_codec(ctx: click.Context) -> Codec:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 
-from codecs_core.errors import TransferError, UsageError
 from codecs_core.gateway.rebuild import Rebuilt, find_block, rebuild
 from codecs_core.gateway.recording import Recording
 from codecs_core.memory.file import FileBlock
+from codecs_core.memory.output import OutputFile
 
 __all__ = ["extract"]
 
@@ -27,22 +26,11 @@ def extract(
     ``force`` replaces a file that is there already. Raises what `rebuild` raises, `UsageError`
     where ``path`` exists, `TransferError` where no file can be made there.
     """
-    path = Path(path)
     found = find_block(recording, name)
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory; name the file to write")
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists; --force replaces it")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        block = FileBlock.create(partial, found.size, name, recording.page_size_of(found))
-    except OSError as error:
-        raise TransferError(f"{path} cannot be made: {error.strerror}") from error
-    try:
+    with OutputFile(path, force=force) as output:
+        page_size = recording.page_size_of(found)
+        block = FileBlock.create(output.partial, found.size, name, page_size, shown=path)
         with contextlib.closing(block):
             rebuilt = rebuild(recording, block, allow_unsent=allow_unsent)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        output.commit()
     return rebuilt

@@ -7,7 +7,6 @@ is its own affair.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ class PageRun:
     where: array[int] | None = None
 
 
-class Block(ABC):
+class Block:
     """One RAM block.
 
     ``size`` is in bytes and need not be a multiple of ``page_size``: on the wire the last page is
@@ -84,13 +83,13 @@ class Block(ABC):
             adjacent = array("Q", range(where[0], where[0] + len(where))) == where
             yield PageRun(self, where[0], len(where), None if adjacent else where)
 
-    @abstractmethod
     def read(self, run: PageRun, scratch: memoryview) -> memoryview:
         """Return the run's pages, contiguous: the block's own memory or a part of ``scratch``.
 
         ``scratch`` holds a whole packet. A stream returns fewer pages at its end, none after it.
         Raises `TransferError` where the source cannot be read.
         """
+        raise UsageError(f"block {self.name!r} cannot be sent from, only received into")
 
     @property
     def final_size(self) -> int | None:
@@ -110,20 +109,20 @@ class Block(ABC):
                 f"({limit:#x} bytes)"
             )
 
-    @abstractmethod
     def target(self, offsets: bytes, normal: int, scratch: memoryview) -> memoryview:
         """Return where to put a packet's normal pages, contiguous.
 
         That is the block's own memory where the pages are adjacent there, otherwise a part of
-        ``scratch``.
+        ``scratch``, which holds a whole packet.
         """
+        return scratch[: normal * self.page_size]
 
-    @abstractmethod
     def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
         """Store a packet: its normal pages from ``packet``, zeros in the others.
 
         ``packet`` is what `target` returned. Raises `TransferError` where it cannot be stored.
         """
+        raise UsageError(f"block {self.name!r} cannot be received into, only sent from")
 
     def expect(self, writers: int) -> None:
         """Tell how many threads are going to `store`; each calls `leave` at its end."""

@@ -52,20 +52,32 @@ class FileBlock(Block):
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], size: int, name: str, page_size: int = 4096
+        cls,
+        path: str | os.PathLike[str],
+        size: int,
+        name: str,
+        page_size: int = 4096,
+        *,
+        shown: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Create a file of ``size`` bytes to receive into: one hole, mode 0600.
 
-        Raises `FileExistsError` where it exists, `OSError` where it cannot be made.
+        ``shown`` is the path for messages, where ``path`` is a temporary one. Raises
+        `TransferError` where it exists or cannot be made.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        shown = path if shown is None else shown
         try:
-            os.ftruncate(fd, size)
-        except BaseException:
-            os.close(fd)
-            os.unlink(path)
-            raise
-        block = cls(name, fd, size, path, page_size)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.ftruncate(fd, size)
+            except BaseException:
+                os.close(fd)
+                os.unlink(path)
+                raise
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise TransferError(f"{os.fspath(shown)} cannot be made: {reason}") from error
+        block = cls(name, fd, size, shown, page_size)
         block.reads_zero = True
         return block
 
@@ -107,10 +119,6 @@ class FileBlock(Block):
                 reason = f"it became shorter than the {self._length} bytes it had at the start"
             raise TransferError(f"reading {self._path}: {reason}") from error
         return scratch[: run.count * self.page_size]
-
-    def target(self, offsets: bytes, normal: int, scratch: memoryview) -> memoryview:
-        """Return a part of ``scratch``: a file has no memory of its own."""
-        return scratch[: normal * self.page_size]
 
     def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
         """Write the normal pages, run by run; zero pages become holes."""

@@ -118,10 +118,6 @@ class StreamSink(Block):
         """Whether `abort` was called."""
         return self._aborted
 
-    def target(self, offsets: bytes, normal: int, scratch: memoryview) -> memoryview:
-        """Return a part of ``scratch``: a stream has no memory of its own."""
-        return scratch[: normal * self.page_size]
-
     def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
         """Wait for the packet's turn, then write it."""
         first, data = self._assemble(offsets, normal, packet)

@@ -6,7 +6,6 @@ import os
 import socket
 import stat
 import subprocess
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -74,12 +73,12 @@ class Listener(Protocol):
 def listen(address: Address) -> Listener:
     """Listen. Raises `LinkError` naming the address and the reason: a port in use, say."""
     if isinstance(address, ExecAddress):
-        return _Summoned(str(address), lambda: _run(address))
+        return _Summoned(address)
     if isinstance(address, FdAddress):
         sock = _inherited(address)
         if _is_listening(address):
             return _SocketListener(sock, str(address), None)
-        return _Summoned(str(address), lambda: Link(sock, str(address)), sock.close)
+        return _Inherited(Link(sock, str(address)))
     return _bind(address)
 
 
@@ -113,23 +112,39 @@ class _SocketListener:
 
 
 class _Summoned:
-    """Links that exist as soon as they are asked for: a command's, an inherited socket's."""
+    """Starts a command whenever a link is asked for."""
 
-    def __init__(
-        self, address: str, make: Callable[[], Link], close: Callable[[], None] = lambda: None
-    ) -> None:
-        self.address = address
-        self._make = make
-        self._close = close
+    def __init__(self, address: ExecAddress) -> None:
+        self.address = str(address)
+        self._exec = address
 
     def fileno(self) -> int | None:
         return None
 
     def accept(self) -> Link:
-        return self._make()
+        return _run(self._exec)
 
     def close(self) -> None:
-        self._close()
+        pass
+
+
+class _Inherited:
+    """Hands out the one link that was inherited."""
+
+    def __init__(self, link: Link) -> None:
+        self.address = link.peer
+        self._link: Link | None = link
+
+    def fileno(self) -> int | None:
+        return None
+
+    def accept(self) -> Link | None:
+        link, self._link = self._link, None
+        return link
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
 
 
 def _bind(address: TcpAddress | UnixAddress) -> Listener:

@@ -1,0 +1,78 @@
+"""How far a transfer is, drawn on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from codecs_core.cli.output import console, duration, printable, rate, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from codecs_core.engine.progress import Progress
+
+__all__ = ["announce", "drawn", "summary"]
+
+_PER_SECOND = 4
+_BAR_WIDTH = 32
+
+
+@contextmanager
+def drawn(progress: Callable[[], Progress]) -> Iterator[None]:
+    """Draw what ``progress`` returns while the body runs, where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.live import Live
+
+    with Live(
+        console=console(stderr=True),
+        get_renderable=lambda: _render(progress()),
+        refresh_per_second=_PER_SECOND,
+        transient=True,
+    ):
+        yield
+
+
+def announce(line: str, *, always: bool = False) -> None:
+    """Say something on stderr, where that is a terminal, or ``always``."""
+    if always or sys.stderr.isatty():
+        click.echo(printable(line), err=True)
+
+
+def summary(progress: Progress) -> str:
+    """Say in one line what was moved, how small it became, and how fast."""
+    return (
+        f"{size(progress.memory_bytes)} in {duration(progress.seconds)}, "
+        f"{rate(progress.rate)}; {size(progress.wire_bytes)} on the wire with "
+        f"{progress.codec or 'no codec'}, ratio {progress.ratio:.2f}; "
+        f"{progress.zero_pages + progress.skipped_pages} of {progress.pages} pages zero"
+    )
+
+
+def _render(progress: Progress) -> RenderableType:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    total, eta = progress.total_pages, progress.eta
+    line = Table.grid(padding=(0, 2))
+    line.add_row(
+        ProgressBar(
+            total=total or None,
+            completed=min(progress.pages, total or progress.pages),
+            width=_BAR_WIDTH,
+            pulse=total is None,
+        ),
+        Text("" if not total else f"{min(1, progress.pages / total):4.0%}"),
+        Text(size(progress.memory_bytes)),
+        Text(rate(progress.rate)),
+        Text(f"ratio {progress.ratio:.2f}"),
+        Text("" if eta is None else f"ETA {duration(eta)}"),
+    )
+    return line

@@ -1,0 +1,141 @@
+"""``multifd recv``: what a sender sends, as files or as a byte stream."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from codecs_core.cli.options import CodecCommand, local_parameters, timeout_option
+from codecs_core.cli.output import json_option, print_json
+from codecs_core.errors import TransferError, UsageError
+
+if TYPE_CHECKING:
+    from codecs_core.memory.block import Block
+    from codecs_core.memory.output import OutputFile
+
+__all__ = ["command"]
+
+STREAM = "-"
+
+
+@click.command(
+    "recv",
+    cls=CodecCommand,
+    local_only=True,
+    epilog="""\
+    \b
+    Examples:
+      multifd recv tcp:0.0.0.0:4444 /srv/images/
+      multifd recv unix:/run/link.sock disk.img --force
+      multifd recv tcp::4444 - | tar -x
+    """,
+)
+@click.argument("uri")
+@click.argument("dest")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@timeout_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, uri: str, dest: str, force: bool, timeout: float, as_json: bool
+) -> None:
+    """Receive what a sender sends, and verify it.
+
+    URI is where to listen: tcp:HOST:PORT (port 0 takes any free one and says which), unix:PATH,
+    fd:N (a listening or a connected socket) or exec:COMMAND. One sender is served.
+
+    DEST is a directory that exists, where files get the names that the sender gives them; or the
+    name for the one file that comes; or '-' to write it to standard output. A file appears when
+    it is whole, with mode 0600. The sender chooses the codec and the number of channels.
+    """
+    from codecs_core.cli.progress import announce, drawn, summary
+    from codecs_core.engine.receiver import Receiver
+
+    if as_json and dest == STREAM:
+        raise UsageError("--json and DEST '-' both write to standard output; give one of them")
+    with ExitStack() as stack:
+        target = _Destination(dest, force, stack)
+        receiver = stack.enter_context(
+            Receiver(
+                uri,
+                open_block=target.open_block,
+                timeout=timeout,
+                parameters=local_parameters(ctx),
+            )
+        )
+        any_port = uri.startswith("tcp:") and uri.endswith(":0")
+        announce(f"listening on {receiver.address}", always=any_port)
+        with drawn(receiver.progress):
+            done = receiver.receive(target.commit)
+    if as_json:
+        print_json({"files": [str(each.path) for each in target.files], **done.as_dict()})
+    else:
+        announce(f"received {summary(done)}")
+
+
+class _Destination:
+    """Makes the blocks that a sender announces, in files that ``stack`` owns."""
+
+    def __init__(self, dest: str, force: bool, stack: ExitStack) -> None:
+        self.files: list[OutputFile] = []
+        self._dest = dest
+        self._force = force
+        self._stack = stack
+        self._taken = False
+        if dest != STREAM and not os.path.isdir(dest):
+            # What is wrong with the name is better said before a sender comes.
+            self._output(Path(dest))
+
+    def open_block(self, name: str, size: int | None, page_size: int) -> Block:
+        """Make the block for one of the sender's files."""
+        from codecs_core.memory.file import FileBlock
+        from codecs_core.memory.stream import StreamSink
+
+        if self._dest == STREAM:
+            self._take_only(name)
+            return StreamSink(name, sys.stdout.fileno(), size, page_size)
+        if os.path.isdir(self._dest):
+            path = Path(self._dest, _file_name(name))
+        else:
+            self._take_only(name)
+            path = Path(self._dest)
+        output = self._stack.enter_context(self._output(path))
+        self.files.append(output)
+        if size is not None:
+            return FileBlock.create(output.partial, size, name, page_size, shown=path)
+        fd = os.open(output.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._stack.callback(os.close, fd)
+        return StreamSink(name, fd, None, page_size)
+
+    def commit(self) -> None:
+        """Give all files their names."""
+        for each in self.files:
+            each.commit()
+
+    def _output(self, path: Path) -> OutputFile:
+        from codecs_core.memory.output import OutputFile
+
+        return OutputFile(path, force=self._force)
+
+    def _take_only(self, name: str) -> None:
+        if self._taken:
+            what = "standard output" if self._dest == STREAM else self._dest
+            raise UsageError(
+                f"several files come, {name!r} among them, but {what} takes one; "
+                "remedy: receive into a directory that exists"
+            )
+        self._taken = True
+
+
+def _file_name(name: str) -> str:
+    """Return the sender's name for a file where it is one, and no way out of the directory."""
+    if "/" in name or "\0" in name or name in ("", ".", ".."):
+        raise TransferError(f"{name!r} is no name for a file")
+    if len(name.encode()) > 255:
+        raise TransferError(f"{name!r} is too long for a file's name")
+    return name

@@ -1,0 +1,98 @@
+"""``multifd send``: files, or a byte stream, to a receiver."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from codecs_core.cli.options import CodecCommand, chosen_codec, timeout_option
+from codecs_core.cli.output import json_option, print_json
+from codecs_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from codecs_core.engine.sender import Sender
+
+__all__ = ["command"]
+
+STREAM = "-"
+STREAM_NAME = "stdin"
+
+
+@click.command(
+    "send",
+    cls=CodecCommand,
+    epilog="""\
+    \b
+    Examples:
+      multifd send disk.img tcp:host:4444
+      multifd send a.img b.img tcp:host:4444 --multifd-compression zstd --multifd-channels 4
+      tar -c project | multifd send - tcp:host:4444 --multifd-compression zstd
+      multifd send disk.img 'exec:ssh host multifd recv fd:0 /srv/' --multifd-channels 1
+    """,
+)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("uri")
+@timeout_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    sources: tuple[str, ...],
+    uri: str,
+    multifd_channels: int,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Send files, or a byte stream, to a receiver.
+
+    SOURCE is a file or a block device, or '-' for a byte stream from standard input. Several go
+    in one transfer. 'multifd recv' must be listening at URI: tcp:HOST:PORT, unix:PATH, fd:N (a
+    connected socket) or exec:COMMAND (started once for the control connection and once for each
+    channel; with --multifd-channels 1 once in all).
+
+    When the command ends with status 0, everything has arrived and is stored. Holes of sparse
+    files are not sent.
+    """
+    from codecs_core.cli.progress import announce, drawn, summary
+    from codecs_core.engine.sender import Sender
+
+    chosen = ctx.get_parameter_source("multifd_channels") is not ParameterSource.DEFAULT
+    with Sender(
+        uri,
+        codec=chosen_codec(ctx),
+        channels=multifd_channels if chosen else None,
+        timeout=timeout,
+    ) as sender:
+        for source in sources:
+            _add(sender, source)
+        with drawn(sender.progress):
+            sender.send()
+            done = sender.finish()
+    if as_json:
+        print_json({"sources": list(sources), **done.as_dict()})
+    else:
+        announce(f"sent {summary(done)}")
+
+
+def _add(sender: Sender, source: str) -> None:
+    from codecs_core.memory.file import FileBlock
+    from codecs_core.memory.stream import StreamSource
+
+    if source == STREAM:
+        if sys.stdin.isatty():
+            raise UsageError("'-' reads standard input, which is a terminal; pipe something in")
+        sender.add_block(STREAM_NAME, StreamSource(STREAM_NAME, sys.stdin.fileno()))
+        return
+    if os.path.isdir(source):
+        place, name = os.path.split(os.path.abspath(source))
+        raise UsageError(
+            f"{source} is a directory; remedy: tar -C {shlex.quote(place)} -c "
+            f"{shlex.quote(name or '.')} | multifd send - URI, and multifd recv URI - | tar -x"
+        )
+    name = os.path.basename(source)
+    sender.add_block(name, FileBlock.open(source, name))

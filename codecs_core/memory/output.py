@@ -1,0 +1,73 @@
+"""Files that appear under their names only when they are whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from codecs_core.errors import TransferError, UsageError
+
+__all__ = ["OutputFile"]
+
+
+class OutputFile:
+    """A file under way: it is written as `partial`, and `commit` gives it its name.
+
+    Used with ``with``; what was not committed by the end is removed. ``force`` lets it replace a
+    file of that name. Raises `UsageError` where ``path`` is a directory, or exists and may not be
+    replaced; `TransferError` where it lies in no directory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        self.path = Path(path)
+        self._force = force
+        if self.path.is_dir():
+            raise UsageError(f"{self.path} is a directory; name the file to write")
+        if os.path.lexists(self.path) and not force:
+            raise UsageError(f"{self.path} exists; --force replaces it")
+        if not self.path.parent.is_dir():
+            raise TransferError(f"{self.path} cannot be made: {self.path.parent} is no directory")
+        # The name is cut so that the longest one still has room for what is added.
+        stem = os.fsdecode(os.fsencode(self.path.name)[:200])
+        self.partial = self.path.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+
+    def commit(self) -> None:
+        """Give the file its name. Raises `TransferError` where that cannot be done."""
+        try:
+            if self._force:
+                os.replace(self.partial, self.path)
+            else:
+                self._link()
+        except OSError as error:
+            raise TransferError(f"{self.path} cannot be made: {error.strerror}") from error
+
+    def discard(self) -> None:
+        """Remove what was not committed."""
+        self.partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    def _link(self) -> None:
+        """Name the file without ever replacing one that came meanwhile."""
+        try:
+            os.link(self.partial, self.path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            # A file system without hard links: look, then rename.
+            if os.path.lexists(self.path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+            os.replace(self.partial, self.path)
