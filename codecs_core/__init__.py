@@ -6,6 +6,7 @@ The public API, and nothing else::
     get_codec("zstd", level=3)     one of them, ready to use
     compress / decompress          one call, the codec's standard file format
     Sender / Receiver              N channels: blocks, pages, sync, progress
+    MemoryBlock, FileBlock, …      what they move
     Codec, Encoder, Decoder, …     the contract for plugin authors
 
 Names load on first use, so importing the package costs next to nothing.
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
         Parameter,
         parameter,
     )
+    from codecs_core.engine.progress import ChannelProgress, Progress
+    from codecs_core.engine.receiver import Receiver
+    from codecs_core.engine.sender import Sender
     from codecs_core.errors import (
         BrokenPlugin,
         CodecError,
@@ -45,6 +49,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from codecs_core.hookspecs import hookimpl
+    from codecs_core.memory.block import Block, MemoryBlock
+    from codecs_core.memory.file import FileBlock
+    from codecs_core.memory.stream import StreamSink, StreamSource
     from codecs_core.oneshot import compress, decompress
     from codecs_core.registry import CodecInfo, codecs, get_codec
 
@@ -53,12 +60,18 @@ _HOMES = {
         "Availability", "Buffer", "Codec", "Decoder", "Encoder", "Geometry", "Parameter",
         "parameter",
     ),
+    "engine.progress": ("ChannelProgress", "Progress"),
+    "engine.receiver": ("Receiver",),
+    "engine.sender": ("Sender",),
     "errors": (
         "BrokenPlugin", "CodecError", "CodecsCoreError", "CodecUnavailable", "CorruptPayload",
         "LinkError", "LinkTimeout", "ParameterError", "PluginError", "ProtocolError",
         "RemoteError", "TransferError", "TruncatedStream", "UnknownCodec", "UsageError",
     ),
     "hookspecs": ("hookimpl",),
+    "memory.block": ("Block", "MemoryBlock"),
+    "memory.file": ("FileBlock",),
+    "memory.stream": ("StreamSink", "StreamSource"),
     "oneshot": ("compress", "decompress"),
     "registry": ("CodecInfo", "codecs", "get_codec"),
 }  # fmt: skip
@@ -83,8 +96,10 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Availability",
+    "Block",
     "BrokenPlugin",
     "Buffer",
+    "ChannelProgress",
     "Codec",
     "CodecError",
     "CodecInfo",
@@ -93,14 +108,21 @@ __all__ = [
     "CorruptPayload",
     "Decoder",
     "Encoder",
+    "FileBlock",
     "Geometry",
     "LinkError",
     "LinkTimeout",
+    "MemoryBlock",
     "Parameter",
     "ParameterError",
     "PluginError",
+    "Progress",
     "ProtocolError",
+    "Receiver",
     "RemoteError",
+    "Sender",
+    "StreamSink",
+    "StreamSource",
     "TransferError",
     "TruncatedStream",
     "UnknownCodec",

@@ -30,9 +30,9 @@ STREAM_NAME = "stdin"
     \b
     Examples:
       multifd send disk.img tcp:host:4444
-      multifd send a.img b.img tcp:host:4444 --multifd-compression zstd --multifd-channels 4
+      multifd send a.img b.img tcp:host:4444 --multifd-compression zstd
       tar -c project | multifd send - tcp:host:4444 --multifd-compression zstd
-      multifd send disk.img 'exec:ssh host multifd recv fd:0 /srv/' --multifd-channels 1
+      multifd send --multifd-channels 1 a.img 'exec:ssh host multifd recv fd:0 .'
     """,
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
