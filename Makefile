@@ -1,0 +1,33 @@
+# make run · make test · make bench · make lint · make docs
+# Each sets up what it needs: system packages (apt) and .venv.
+
+READY := .venv/.ready
+PYTHON := .venv/bin/python
+
+.PHONY: run test bench lint docs clean
+
+run: $(READY)
+	$(PYTHON) tools/demo.py
+
+test: $(READY) lint
+	.venv/bin/pytest
+
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	for plugin in plugins/*/src; do .venv/bin/mypy $$plugin || exit 1; done
+
+bench: $(READY)
+	$(PYTHON) benchmarks/engine.py
+
+docs: $(READY)
+	.venv/bin/pytest -q tests/test_docs.py
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
+
+$(READY): tools/setup setup.py pyproject.toml $(wildcard plugins/*/pyproject.toml) \
+		$(wildcard codecs_core/memory/kernel*)
+	tools/setup
+	touch $@
