@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -165,7 +166,9 @@ def _bind(address: TcpAddress | UnixAddress) -> Listener:
             family = found[0][0]
         sock = socket.create_server((address.host, address.port), family=family, backlog=256)
     except OSError as error:
-        raise LinkError(f"listening on {address}: {error.strerror or error}") from error
+        # The interpreter's text for this one repeats the address in its own spelling.
+        reason = os.strerror(error.errno) if error.errno == errno.EADDRINUSE else error.strerror
+        raise LinkError(f"listening on {address}: {reason or error}") from error
     return _SocketListener(sock, str(TcpAddress(address.host, sock.getsockname()[1])), None)
 
 
