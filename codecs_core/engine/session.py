@@ -23,6 +23,7 @@ class Session:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
+        self._settled = threading.Event()
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._callbacks: list[Callable[[BaseException], None]] = []
@@ -41,15 +42,24 @@ class Session:
         callback(self._error)
 
     def fail(self, error: BaseException) -> None:
-        """Fail with ``error``, unless the session has failed already."""
+        """Fail with ``error``, unless the session has failed already.
+
+        Returns when all callbacks have run, whoever runs them: nobody tears down what they need.
+        """
         with self._changed:
-            if self._error is not None:
-                return
-            self._error = error
-            callbacks, self._callbacks = self._callbacks, []
-            self._changed.notify_all()
-        for callback in callbacks:
-            callback(error)
+            first = self._error is None
+            if first:
+                self._error = error
+                callbacks, self._callbacks = self._callbacks, []
+                self._changed.notify_all()
+        if not first:
+            self._settled.wait()
+            return
+        try:
+            for callback in callbacks:
+                callback(error)
+        finally:
+            self._settled.set()
 
     def wait(self, condition: Callable[[], bool], timeout: float | None = None) -> None:
         """Wait until ``condition`` holds, as `notify` tells, or ``timeout`` seconds have passed.
@@ -68,6 +78,7 @@ class Session:
     def check(self) -> None:
         """Raise the error of a session that has failed."""
         if self._error is not None:
+            self._settled.wait()
             raise self._error
 
     def start(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
