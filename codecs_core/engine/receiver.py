@@ -60,6 +60,7 @@ class Receiver:
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
         address = parse(uri)
+        self._shared = False
         self._one_stream = carries_one_stream(address)
         self._open_block = open_block
         self._timeout = timeout
@@ -150,6 +151,8 @@ class Receiver:
             self._clock.stop()
             if not self._finished:
                 self._session.fail(TransferError("the receiver was closed before it had finished"))
+                # Once more, for the links that came while the session was failing.
+                self._stop(None)
             self._listener.close()
             if self._control is not None:
                 self._control.close(drain=True)
@@ -201,6 +204,7 @@ class Receiver:
             )
         if hello.shared and hello.channels != 1:
             raise ProtocolError(f"{hello.channels} channels cannot share the control connection")
+        self._shared = hello.shared
         self._geometry = Geometry(hello.page_size, hello.packet_size)
         codec = default_registry().codec_class(hello.codec)
         self._codec = codec.from_parameters(
@@ -290,7 +294,7 @@ class Receiver:
         self._done = message
         self._session.notify()
         # A channel of its own connection may still be busy: see that its sender lives.
-        return bool(self._links)
+        return not self._shared
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -304,7 +308,7 @@ class Receiver:
             self._session.check()
             raise
 
-    def _stop(self, error: BaseException) -> None:
+    def _stop(self, error: BaseException | None) -> None:
         """Wake every thread, so that it ends."""
         self._barrier.leave()
         for block in self._blocks.values():

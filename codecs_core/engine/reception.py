@@ -54,8 +54,6 @@ class Reception:
         self._check = check
         self._selector = selectors.DefaultSelector()
         self._strangers: set[_Stranger] = set()
-        if (fd := listener.fileno()) is not None:
-            self._selector.register(fd, selectors.EVENT_READ)
 
     def control(self) -> tuple[Link, bytes]:
         """Wait, for as long as it takes, for the first connection, which is the control one.
@@ -63,6 +61,8 @@ class Reception:
         Returns the link and its preamble, unchecked. Raises `ProtocolError` where it is a
         channel, `LinkTimeout` where it says nothing.
         """
+        if (fd := self._listener.fileno()) is not None:
+            self._selector.register(fd, selectors.EVENT_READ)
         self._summon()
         while True:
             for stranger in self._pump():

@@ -91,6 +91,7 @@ class Sender:
         self._skipped = 0
         self._syncs = 0
         self._synced = 0
+        self._all_sent = False
         self._acknowledged = False
         self._finished = False
         self._closing = threading.Lock()
@@ -191,6 +192,7 @@ class Sender:
                 if each.size is None
             }
             assert self._control is not None
+            self._all_sent = True
             self._control.send(
                 wire.Done(
                     normal_pages=sum(each.normal_pages for each in counters),
@@ -288,9 +290,10 @@ class Sender:
             self._session.start(f"multifd-send-{channel.number}", _serve, channel, queue)
 
     def _handle(self, message: wire.Message) -> bool:
-        if isinstance(message, wire.Synced) and message.number == self._synced + 1:
-            self._synced = message.number
-        elif isinstance(message, wire.Ack):
+        number = message.number if isinstance(message, wire.Synced) else 0
+        if number == self._synced + 1 <= self._syncs:
+            self._synced = number
+        elif isinstance(message, wire.Ack) and self._all_sent:
             self._acknowledged = True
         else:
             raise ProtocolError(f"the receiver sent {message.type.name} where none was due")

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -113,6 +113,23 @@ class Peer:
                 raise EOFError
             data += piece
         return data
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Show life while the body runs."""
+        done = threading.Event()
+
+        def beat() -> None:
+            with suppress(OSError):
+                while not done.wait(0.1):
+                    self.send(control.KeepAlive())
+
+        beating = Running(beat)
+        try:
+            yield
+        finally:
+            done.set()
+            beating.result()
 
     # The sender's part.
 
