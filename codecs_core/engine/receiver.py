@@ -270,7 +270,7 @@ class Receiver:
         """Receive everything, and see that nothing is missing."""
         ended = Latch(self._session, len(self._channels))
         for channel in self._channels:
-            self._session.start(f"multifd-recv-{channel.number}", _run, channel, ended)
+            self._session.start(f"multifd-recv-{channel.number}", _run, channel, ended, busy=True)
         ended.wait()
         self._session.wait(lambda: self._done is not None)
         done = self._done

@@ -287,7 +287,7 @@ class Sender:
         for channel in self._channels:
             queue: SimpleQueue[_Work | None] = SimpleQueue()
             self._queues.append(queue)
-            self._session.start(f"multifd-send-{channel.number}", _serve, channel, queue)
+            self._session.start(f"multifd-send-{channel.number}", _serve, channel, queue, busy=True)
 
     def _handle(self, message: wire.Message) -> bool:
         number = message.number if isinstance(message, wire.Synced) else 0

@@ -6,8 +6,10 @@ whatever those threads then run into is a consequence and not reported.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from codecs_core.errors import LinkError, TransferError, TruncatedStream
@@ -81,10 +83,15 @@ class Session:
             self._settled.wait()
             raise self._error
 
-    def start(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
-        """Run ``target`` in a thread of the session; what it raises fails the session."""
+    def start(
+        self, name: str, target: Callable[..., None], *arguments: Any, busy: bool = False
+    ) -> None:
+        """Run ``target`` in a thread of the session; what it raises fails the session.
+
+        ``busy`` threads compute: the scheduler need not wake them at once.
+        """
         thread = threading.Thread(
-            target=self._guard, args=(target, *arguments), name=name, daemon=True
+            target=self._guard, args=(busy, target, *arguments), name=name, daemon=True
         )
         self._threads.append(thread)
         thread.start()
@@ -95,7 +102,9 @@ class Session:
             if thread is not threading.current_thread():
                 thread.join()
 
-    def _guard(self, target: Callable[..., None], *arguments: Any) -> None:
+    def _guard(self, busy: bool, target: Callable[..., None], *arguments: Any) -> None:
+        if busy:
+            _lower_preemption()
         try:
             target(*arguments)
         except (LinkError, TruncatedStream) as error:
@@ -107,6 +116,18 @@ class Session:
             self.fail(TransferError("out of memory"))
         except BaseException as error:
             self.fail(error)
+
+
+def _lower_preemption() -> None:
+    """Let this thread not interrupt another when it wakes.
+
+    Where a host has fewer CPUs than channel threads, a packet that arrives would otherwise cut
+    into the coding of another, and push its data out of the caches. A policy that somebody chose
+    for the process is left as it is.
+    """
+    with suppress(OSError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Latch:

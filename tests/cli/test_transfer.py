@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import pty
 import random
 import resource
 import signal
@@ -406,3 +408,35 @@ class TestFailure:
             assert status == 1
             assert err.endswith("writing stdin: File too large\n"), err
         assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_terminal_sees_how_far_it_is(receive: Receive, tmp_path: Path) -> None:
+    """The bar is drawn on stderr where that is a terminal; stdout stays free."""
+    receiver, address = receive("b")
+    terminal, stderr = pty.openpty()
+    sender = subprocess.Popen(
+        [MULTIFD, "send", "-", address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(stderr)
+    with sender:
+        assert sender.stdin is not None
+        assert sender.stdout is not None
+        sender.stdin.write(content(4 << 20))
+        sender.stdin.flush()
+        seen = b""
+        while b"ratio" not in seen:
+            seen += os.read(terminal, 4096)
+        sender.stdin.close()
+        with contextlib.suppress(OSError):
+            while data := os.read(terminal, 4096):
+                seen += data
+        assert sender.stdout.read() == b""
+    os.close(terminal)
+    assert sender.returncode == 0
+    assert b"MiB/s" in seen
+    assert b"sent 4.0 MiB in " in seen
+    assert end(receiver)[0] == 0
