@@ -161,7 +161,8 @@ class Receiver:
                 link.close()
             for channel in self._channels:
                 channel.close()
-            for block in self._blocks.values():
+            given = (each for each in self._added.values() if isinstance(each, Block))
+            for block in {*self._blocks.values(), *given}:
                 block.close()
 
     def __enter__(self) -> Self:

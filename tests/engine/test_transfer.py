@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from codecs_core import (
     Block,
+    FileBlock,
     Geometry,
     LinkError,
     MemoryBlock,
@@ -197,6 +198,20 @@ def test_the_sender_is_told_last() -> None:
         order.append("told")
         receiving.result()
     assert order == ["stored", "told"]
+
+
+def test_blocks_are_closed_whether_used_or_not(tmp_path: Any) -> None:
+    """The two ends own the blocks that they are given."""
+    blocks = [FileBlock.create(tmp_path / name, 1, name) for name in ("a", "b")]
+    with Receiver("tcp:127.0.0.1:0") as receiver:
+        for block in blocks:
+            receiver.add_block(block.name, block)
+        receiving = Running(receiver.receive)
+        with Sender(receiver.address) as sender:
+            sender.add_block("a", b"1")
+            sender.send()
+        receiving.result()
+    assert (tmp_path / "a").read_bytes() == b"1"
 
 
 class TestRefusal:
