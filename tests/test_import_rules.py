@@ -19,6 +19,7 @@ CONTRACT = {"codec", "errors"}
 CORE = {*CONTRACT, "hookspecs", "none", "registry"}
 PARTS = {
     "errors": set(),
+    "accelerator": set(),
     "codec": {"errors"},
     "reader": CONTRACT,
     "none": CONTRACT,
@@ -31,11 +32,11 @@ PARTS = {
     "memory": CONTRACT,
     "transport": CONTRACT,
     "engine": {*CORE, "wire", "memory", "transport"},
-    "hardware": CORE,
+    "hardware": {*CORE, "accelerator"},
     "gateway": {*CORE, "wire", "memory", "transport", "engine"},
     "testing": {*CORE, "oneshot"},
     "cli": {
-        *(CORE | {"oneshot", "stream", "hardware", "testing"}),
+        *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing"}),
         *("wire", "memory", "transport", "engine", "gateway"),
     },
     "__main__": {"cli"},
