@@ -19,7 +19,6 @@ CONTRACT = {"codec", "errors"}
 CORE = {*CONTRACT, "hookspecs", "none", "registry"}
 PARTS = {
     "errors": set(),
-    "accelerator": set(),
     "codec": {"errors"},
     "reader": CONTRACT,
     "none": CONTRACT,
@@ -32,11 +31,11 @@ PARTS = {
     "memory": CONTRACT,
     "transport": CONTRACT,
     "engine": {*CORE, "wire", "memory", "transport"},
-    "hardware": {*CORE, "accelerator"},
+    "hardware": CORE,
     "gateway": {*CORE, "wire", "memory", "transport", "engine"},
     "testing": {*CORE, "oneshot"},
     "cli": {
-        *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing"}),
+        *(CORE | {"oneshot", "stream", "hardware", "testing"}),
         *("wire", "memory", "transport", "engine", "gateway"),
     },
     "__main__": {"cli"},

@@ -1,8 +1,0 @@
-"""The accelerators of a host, what keeps them from being used, and which codec suits."""
-
-from __future__ import annotations
-
-from codecs_core.hardware.inventory import Inventory, inventory
-from codecs_core.hardware.usable import accelerators
-
-__all__ = ["Inventory", "accelerators", "inventory"]
