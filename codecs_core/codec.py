@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_GEOMETRY",
+    "HARDWARE_PACKETS",
+    "SOFTWARE_PACKETS",
     "Availability",
     "Buffer",
     "Codec",
@@ -82,6 +84,11 @@ class Geometry:
 
 
 DEFAULT_GEOMETRY = Geometry()
+
+HARDWARE_PACKETS = "hardware_packets"
+SOFTWARE_PACKETS = "software_packets"
+"""What a session that may use a device calls its two counters, so that its share is shown."""
+
 _READ_SIZE = 1 << 20
 
 
@@ -104,6 +111,15 @@ class _Session:
     """What encoders and decoders share: they are closed once, by hand or by ``with``."""
 
     __slots__ = ()
+
+    def statistics(self) -> Mapping[str, int]:
+        """Counters of what the session has done so far, by name; none where there is no need.
+
+        Progress shows them for each channel. They only ever rise. Another thread may ask at any
+        time, also after `close`. A session that may use a device counts `HARDWARE_PACKETS` and
+        `SOFTWARE_PACKETS`.
+        """
+        return {}
 
     def close(self) -> None:
         """Release what the session holds. Calling it again does nothing."""

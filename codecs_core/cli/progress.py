@@ -47,10 +47,12 @@ def announce(line: str, *, always: bool = False) -> None:
 
 def summary(progress: Progress) -> str:
     """Say in one line what was moved, how small it became, and how fast."""
+    share = progress.hardware_share
     return (
         f"{size(progress.memory_bytes)} in {duration(progress.seconds)}, "
         f"{rate(progress.rate)}; {size(progress.wire_bytes)} on the wire with "
         f"{progress.codec or 'no codec'}, ratio {progress.ratio:.2f}; "
+        f"{'' if share is None else f'{share:.0%} of the packets in hardware; '}"
         f"{progress.zero_pages + progress.skipped_pages} of {progress.pages} pages zero"
     )
 
@@ -60,7 +62,7 @@ def _render(progress: Progress) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    total, eta = progress.total_pages, progress.eta
+    total, eta, share = progress.total_pages, progress.eta, progress.hardware_share
     line = Table.grid(padding=(0, 2))
     line.add_row(
         ProgressBar(
@@ -73,6 +75,7 @@ def _render(progress: Progress) -> RenderableType:
         Text(size(progress.memory_bytes)),
         Text(rate(progress.rate)),
         Text(f"ratio {progress.ratio:.2f}"),
+        Text("" if share is None else f"hardware {share:.0%}"),
         Text("" if eta is None else f"ETA {duration(eta)}"),
     )
     return line

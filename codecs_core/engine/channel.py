@@ -13,7 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
-from codecs_core.engine.progress import Counters
+from codecs_core.engine.progress import ChannelProgress, Counters
 from codecs_core.engine.round import Round
 from codecs_core.engine.sync import SyncBarrier
 from codecs_core.errors import CodecError, ProtocolError
@@ -86,6 +86,10 @@ class SendingChannel:
     def end(self) -> None:
         """Tell the peer that the channel is complete."""
         self.link.end()
+
+    def progress(self) -> ChannelProgress:
+        """Tell how far the channel is; any thread may ask."""
+        return ChannelProgress.of(self.number, self.counters, self._encoder)
 
     def close(self) -> None:
         """Release the encoder."""
@@ -170,6 +174,10 @@ class ReceivingChannel:
         self._barrier.leave()
         for block in self._blocks.values():
             block.leave()
+
+    def progress(self) -> ChannelProgress:
+        """Tell how far the channel is; any thread may ask."""
+        return ChannelProgress.of(self.number, self.counters, self._decoder)
 
     def close(self) -> None:
         """Release the decoder."""

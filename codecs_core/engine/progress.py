@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from codecs_core.codec import HARDWARE_PACKETS, SOFTWARE_PACKETS, Decoder, Encoder
 
 __all__ = ["ChannelProgress", "Counters", "Progress"]
 
@@ -35,7 +39,7 @@ class ChannelProgress:
     """One channel: pages by kind, bytes on the wire (headers included), and its time.
 
     ``codec_seconds`` went into encoding or decoding, ``blocked_seconds`` into waiting for the
-    link.
+    link. ``statistics`` are the codec's own counters.
     """
 
     channel: int
@@ -45,9 +49,10 @@ class ChannelProgress:
     wire_bytes: int
     codec_seconds: float
     blocked_seconds: float
+    statistics: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, channel: int, counters: Counters) -> ChannelProgress:
+    def of(cls, channel: int, counters: Counters, session: Encoder | Decoder) -> ChannelProgress:
         """Take a snapshot."""
         return cls(
             channel,
@@ -57,6 +62,7 @@ class ChannelProgress:
             counters.wire_bytes,
             counters.codec_ns / 1e9,
             counters.blocked_ns / 1e9,
+            dict(session.statistics()),
         )
 
 
@@ -116,6 +122,23 @@ class Progress:
         return self.wire_bytes / self.seconds if self.seconds else 0.0
 
     @property
+    def statistics(self) -> dict[str, int]:
+        """The codec's own counters, summed over the channels."""
+        total: Counter[str] = Counter()
+        for each in self.channels:
+            total.update(each.statistics)
+        return dict(total)
+
+    @property
+    def hardware_share(self) -> float | None:
+        """The part of the packets that a device has served, 0 to 1; ``None`` without one."""
+        total = self.statistics
+        hardware = total.get(HARDWARE_PACKETS)
+        if hardware is None:
+            return None
+        return hardware / max(1, hardware + total.get(SOFTWARE_PACKETS, 0))
+
+    @property
     def eta(self) -> float | None:
         """Seconds until all pages are dealt with, at the rate so far; ``None`` where unknown."""
         if self.total_pages is None or not self.rate:
@@ -128,7 +151,7 @@ class Progress:
             name: getattr(self, name)
             for name in (
                 "normal_pages", "zero_pages", "pages", "memory_bytes", "wire_bytes", "ratio",
-                "rate", "wire_rate", "eta",
+                "rate", "wire_rate", "eta", "statistics", "hardware_share",
             )
         }  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
 from codecs_core.engine.channel import Inlet, ReceivingChannel
 from codecs_core.engine.control import Control, DataReader, reason_of
-from codecs_core.engine.progress import ChannelProgress, Clock, Progress
+from codecs_core.engine.progress import Clock, Progress
 from codecs_core.engine.reception import Reception
 from codecs_core.engine.session import Latch, Session
 from codecs_core.engine.sync import SyncBarrier
@@ -139,7 +139,7 @@ class Receiver:
             total_pages=None if None in sizes else sum(b.pages for b in self._blocks.values()),
             skipped_pages=self._done.skipped_pages if self._done else 0,
             syncs=self._barrier.passed,
-            channels=tuple(ChannelProgress.of(c.number, c.counters) for c in self._channels),
+            channels=tuple(c.progress() for c in self._channels),
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
 from codecs_core.engine.channel import SendingChannel
 from codecs_core.engine.control import Control, DataWriter
-from codecs_core.engine.progress import ChannelProgress, Clock, Progress
+from codecs_core.engine.progress import Clock, Progress
 from codecs_core.engine.round import Round
 from codecs_core.engine.session import Latch, Session
 from codecs_core.errors import ProtocolError, RemoteError, TransferError, UsageError
@@ -217,7 +217,7 @@ class Sender:
             total_pages=None if None in sizes else sum(b.pages for b in self._blocks.values()),
             skipped_pages=self._skipped,
             syncs=self._synced,
-            channels=tuple(ChannelProgress.of(c.number, c.counters) for c in self._channels),
+            channels=tuple(c.progress() for c in self._channels),
         )
 
     def close(self) -> None:
