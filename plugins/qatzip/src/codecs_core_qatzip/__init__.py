@@ -1,0 +1,16 @@
+"""The plugin: an entry point of group ``codecs_core`` leads here."""
+
+from __future__ import annotations
+
+from codecs_core import hookimpl
+from codecs_core.codec import Codec
+from codecs_core_qatzip.build import BuildInfo, build_info
+from codecs_core_qatzip.codec import QatzipCodec
+
+__all__ = ["BuildInfo", "QatzipCodec", "build_info", "codecs_core_codecs"]
+
+
+@hookimpl
+def codecs_core_codecs() -> list[type[Codec]]:
+    """Return the codecs of this distribution."""
+    return [QatzipCodec]
