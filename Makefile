@@ -27,7 +27,8 @@ docs: $(READY)
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
 
-$(READY): tools/setup setup.py pyproject.toml $(wildcard plugins/*/pyproject.toml) \
+$(READY): tools/setup tools/libqatzip tools/build_flag.py setup.py pyproject.toml \
+		$(wildcard plugins/*/pyproject.toml plugins/*/setup.py plugins/*/src/*/binding*) \
 		$(wildcard codecs_core/memory/kernel*)
 	tools/setup
 	touch $@

@@ -217,10 +217,13 @@ def find(library: str) -> tuple[str, str]:
     asked = [command, "--print-errors", "--modversion", library]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode:
-        # pkg-config's first sentence, or the one about what else is missing.
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        missing = next((line for line in lines if "required by" in line), "")
-        return "", f"pkg-config does not find {library}" + (f" ({missing})" if missing else "")
+        # The library may be there, and something that it needs may not.
+        missing = [
+            line.strip()
+            for line in done.stderr.splitlines()
+            if f"required by '{library}'" in line
+        ]
+        return "", f"pkg-config does not find {library}" + "".join(f" ({m})" for m in missing)
     return done.stdout.strip(), ""
 
 
