@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from codecs_core import hookspecs
+from codecs_core.accelerator import Accelerator
 from codecs_core.codec import Codec
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from pathlib import Path
 
-__all__ = ["Defect", "installed", "load", "precedence"]
+__all__ = ["Defect", "accelerators", "installed", "load", "precedence"]
 
 
 class Defect(Exception):
@@ -59,10 +61,7 @@ def load(entry: EntryPoint) -> type[Codec]:
 
     Raises `Defect` where it does not keep the contract, and whatever the plugin raises.
     """
-    manager = pluggy.PluginManager(hookspecs.NAME)
-    manager.add_hookspecs(hookspecs)
-    manager.register(entry.load(), name=entry.name)
-    hook = manager.hook.codecs_core_codecs
+    hook = _manager(entry).hook.codecs_core_codecs
     if not hook.get_hookimpls():
         raise Defect(f"{entry.value} implements no hook codecs_core_codecs")
     provided: list[type[Codec]] = []
@@ -77,6 +76,30 @@ def load(entry: EntryPoint) -> type[Codec]:
         names = ", ".join(repr(codec.name) for codec in provided) or "nothing"
         raise Defect(f"the entry point is named {entry.name!r}, but {entry.value} provides {names}")
     return found
+
+
+def accelerators(entry: EntryPoint, root: Path) -> list[Accelerator]:
+    """The devices that one plugin knows of; most know none.
+
+    Raises `Defect` where it returns something else, and whatever the plugin raises.
+    """
+    found: list[Accelerator] = []
+    for answer in _manager(entry).hook.codecs_core_accelerators(root=root):
+        if not isinstance(answer, Iterable):
+            raise Defect(f"codecs_core_accelerators returned {answer!r}, not a list")
+        found.extend(answer)
+    for each in found:
+        if not isinstance(each, Accelerator):
+            raise Defect(f"codecs_core_accelerators returned {each!r}, which is no Accelerator")
+    return found
+
+
+def _manager(entry: EntryPoint) -> pluggy.PluginManager:
+    """Import a plugin into a manager of its own."""
+    manager = pluggy.PluginManager(hookspecs.NAME)
+    manager.add_hookspecs(hookspecs)
+    manager.register(entry.load(), name=entry.name)
+    return manager
 
 
 def _check_contract(codec: object) -> None:

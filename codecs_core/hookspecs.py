@@ -18,7 +18,9 @@ import pluggy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
+    from codecs_core.accelerator import Accelerator
     from codecs_core.codec import Codec
 
 NAME = "codecs_core"
@@ -39,4 +41,14 @@ def codecs_core_codecs() -> Iterable[type[Codec]]:  # type: ignore[empty-body]
     """
 
 
-__all__ = ["NAME", "codecs_core_codecs", "hookimpl", "hookspec"]
+@hookspec
+def codecs_core_accelerators(root: Path) -> Iterable[Accelerator]:  # type: ignore[empty-body]
+    """Return the devices that this plugin's codecs can use on the host below ``root``.
+
+    Optional. Called by ``multifd devices``. ``root`` is ``/`` on a live
+    host, and a directory or a captured archive elsewhere: read nothing outside of it, and return
+    nothing where it cannot be read. QAT and IAA are known to the core already.
+    """
+
+
+__all__ = ["NAME", "codecs_core_accelerators", "codecs_core_codecs", "hookimpl", "hookspec"]

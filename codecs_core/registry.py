@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from codecs_core.accelerator import Accelerator, Obstacle
 from codecs_core.codec import Availability, Codec, Parameter
-from codecs_core.discovery import Defect, installed, load, precedence
+from codecs_core.discovery import Defect, accelerators, installed, load, precedence
 from codecs_core.errors import (
     BrokenPlugin,
     CodecUnavailable,
@@ -30,6 +31,7 @@ from codecs_core.none import NoneCodec
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from pathlib import Path
 
 __all__ = [
     "ALLOW_LIST",
@@ -175,6 +177,25 @@ class Registry(Mapping[str, CodecInfo]):
             (i.name for i in self.values() if i.suffix is not None and text.endswith(i.suffix)),
             None,
         )
+
+    def accelerators(self, root: Path) -> list[Accelerator]:
+        """The devices that plugins know of on the host below ``root``, loading all.
+
+        A plugin that fails stands for one device, with its failure as the obstacle.
+        """
+        found: dict[Accelerator, None] = {}
+        for name, claims in self._claims.items():
+            if self[name].state is State.BROKEN:
+                continue
+            try:
+                found.update(dict.fromkeys(accelerators(claims[0], root)))
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:
+                reason = str(error) if isinstance(error, Defect) else _one_line(error)
+                obstacle = Obstacle(f"the plugin cannot tell its devices: {reason}")
+                found[Accelerator(name, "?", self[name].provider, (obstacle,))] = None
+        return list(found)
 
     def _unknown(self, name: str) -> str:
         text = f"no codec is called {name!r}; installed: {', '.join(self)}"

@@ -219,9 +219,7 @@ def find(library: str) -> tuple[str, str]:
     if done.returncode:
         # The library may be there, and something that it needs may not.
         missing = [
-            line.strip()
-            for line in done.stderr.splitlines()
-            if f"required by '{library}'" in line
+            line.strip() for line in done.stderr.splitlines() if f"required by '{library}'" in line
         ]
         return "", f"pkg-config does not find {library}" + "".join(f" ({m})" for m in missing)
     return done.stdout.strip(), ""

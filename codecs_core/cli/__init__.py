@@ -39,6 +39,7 @@ COMMANDS = {
     "inspect": "Show what a recorded migration or a mapped-ram file holds.",
     "extract": "Rebuild a RAM block from a recorded migration.",
     "codecs": "List the codecs, their parameters, and why one cannot be used.",
+    "devices": "List the accelerators of a host, and why one cannot be used.",
 }
 """Every command, in the order of the help, with its line there."""
 
