@@ -36,6 +36,8 @@ _PACKAGES = {
     "libqpl": "libqpl1",
     "libaccel-config": "libaccel-config1",
 }
+_LIBRARIES = {QAT: ("libqatzip", "libqat"), IAA: ("libqpl", "libaccel-config")}
+_KINDS = {QAT: "QuickAssist (QAT)", IAA: "In-Memory Analytics (IAA)"}
 _SUITES = {"libqatzip": "version 13 and later", "libqpl": "unstable"}
 
 
@@ -48,26 +50,25 @@ def accelerators(found: Inventory) -> tuple[Accelerator, ...]:
     return (*_all_qat(found), *_all_iaa(found))
 
 
-def obstacles(codec: str, root: str | os.PathLike[str] = "/") -> tuple[Obstacle, ...]:
+def obstacles(
+    codec: str, root: str | os.PathLike[str] = "/", *, libraries: bool = True
+) -> tuple[Obstacle, ...]:
     """What keeps ``codec`` from a device on the host below ``root``, from the library down.
 
     Empty where some device is usable. Of several devices, the one with the fewest obstacles
-    counts. Raises as `inventory`.
+    counts. Who has the libraries already, wherever they are, asks without ``libraries``. Raises
+    as `inventory`.
     """
     found = inventory(root)
+    missing = tuple(_missing(found, *_LIBRARIES[codec]))
     devices = [each for each in accelerators(found) if each.codec == codec]
-    if not devices:
-        libraries = {QAT: ("libqatzip", "libqat"), IAA: ("libqpl", "libaccel-config")}
-        kinds = {QAT: "QuickAssist (QAT)", IAA: "In-Memory Analytics (IAA)"}
-        nothing = Obstacle(
-            f"there is no {kinds[codec]} device on the PCI bus",
-            "# use a host with one, or give this virtual machine a virtual function",
-        )
-        return (*_missing(found, *libraries[codec]), nothing)
-    best = min(devices, key=lambda each: len(each.obstacles))
-    # The libraries are the first step of the way.
-    first = [each for each in best.obstacles if each.evidence.endswith("not installed")]
-    return (*first, *(each for each in best.obstacles if each not in first))
+    ways = [tuple(o for o in each.obstacles if o not in missing) for each in devices]
+    nothing = Obstacle(
+        f"there is no {_KINDS[codec]} device on the PCI bus",
+        "# use a host with one, or give this virtual machine a virtual function",
+    )
+    way = min(ways, key=len, default=(nothing,))
+    return (*missing, *way) if libraries else way
 
 
 def has_svm(found: Inventory) -> bool:
@@ -94,7 +95,7 @@ def _all_qat(found: Inventory) -> Iterator[Accelerator]:
 def _qat_host(found: Inventory) -> Iterator[Obstacle]:
     if not found.iommu.units:
         yield Obstacle("/sys/class/iommu is empty: the IOMMU is off", IOMMU_ON)
-    yield from _missing(found, "libqatzip", "libqat")
+    yield from _missing(found, *_LIBRARIES[QAT])
     limit = found.locked_memory
     if isinstance(limit, int) and limit < LOCKED_MEMORY:
         yield Obstacle(
@@ -264,7 +265,7 @@ def _iaa_host(found: Inventory) -> Iterator[Obstacle]:
         yield Obstacle(
             "/proc/cpuinfo has no flag enqcmd: work cannot be given to a shared queue", SVM_ON
         )
-    yield from _missing(found, "libqpl", "libaccel-config")
+    yield from _missing(found, *_LIBRARIES[IAA])
 
 
 def _iaa_device(device: IaaDevice, found: Inventory) -> Iterator[Obstacle]:

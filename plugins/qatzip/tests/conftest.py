@@ -12,6 +12,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from codecs_core_qatzip.probe import ALWAYS
 
 HERE = Path(__file__).parent
 PREFIX = HERE.parents[2] / "build/libqatzip/lib/pkgconfig"
@@ -69,6 +70,12 @@ device, software = get_codec("qatzip"), get_codec("qatzip", backend="software")
 """
 
 
+def on(double: Path, plan: str) -> dict[str, str]:
+    """The environment of a process whose libqatzip is the double."""
+    added = {"LD_PRELOAD": str(double), "QATZIP_DOUBLE": plan, ALWAYS: "always"}
+    return os.environ | added
+
+
 class Outcome:
     """What a script on the double printed, and what it said on stderr."""
 
@@ -76,6 +83,12 @@ class Outcome:
         self.result = result
         self.stderr = stderr
         self.warnings = [line for line in stderr.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def environment_of_double(double: Path) -> Callable[[str], dict[str, str]]:
+    """The environment in which a command meets the double, with a plan."""
+    return lambda plan: on(double, plan)
 
 
 @pytest.fixture
@@ -89,7 +102,7 @@ def on_double(double: Path) -> Callable[..., Outcome]:
     def run(script: str, plan: str = "") -> Outcome:
         done = subprocess.run(
             [sys.executable, "-c", PRELUDE + dedent(script) + "\nassert outstanding() == 0\n"],
-            env=os.environ | {"LD_PRELOAD": str(double), "QATZIP_DOUBLE": plan},
+            env=on(double, plan),
             capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

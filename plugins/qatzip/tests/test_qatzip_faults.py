@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import json
-import os
 import random
 import subprocess
 import sys
@@ -245,11 +244,16 @@ def test_the_listing_tells_the_backend(on_double: Run) -> None:
 @pytest.mark.parametrize(
     ("plan", "share"), [("", 1.0), ("compress@40-9999=-2 decompress@90-9999=-2", None)]
 )
-def test_from_end_to_end(double: Path, tmp_path: Path, plan: str, share: float | None) -> None:
+def test_from_end_to_end(
+    environment_of_double: Callable[[str], dict[str, str]],
+    tmp_path: Path,
+    plan: str,
+    share: float | None,
+) -> None:
     """Two commands, and a device that fails on the way: the file arrives, the share shows."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(random.Random(1).randbytes(1 << 20) * 40)
-    environment = os.environ | {"LD_PRELOAD": str(double), "QATZIP_DOUBLE": plan}
+    environment = environment_of_double(plan)
     with subprocess.Popen(
         [MULTIFD, "recv", "tcp:127.0.0.1:0", str(target), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codecs_core.errors import CodecsCoreError, CodecUnavailable
+from codecs_core_qatzip.library import binding
 
 __all__ = ["no_hardware"]
 
@@ -17,7 +18,7 @@ def no_hardware(reason: str) -> CodecUnavailable:
 
     text = f"codec 'qatzip': backend hardware: {reason}"
     try:
-        missing = obstacles("qatzip")
+        missing = obstacles("qatzip", libraries=not _library_loads())
     except (CodecsCoreError, OSError) as error:
         return CodecUnavailable(f"{text}; the host cannot be examined: {error}", name="qatzip")
     if not missing:
@@ -28,6 +29,15 @@ def no_hardware(reason: str) -> CodecUnavailable:
     remedy = next((each.remedy.splitlines() for each in missing if each.remedy), [])
     return CodecUnavailable(
         f"{text}; missing on the way to a device: {steps}; remedy for the first: "
-        + " ; ".join(line.removeprefix("# ") for line in remedy),
+        + "; ".join(line.removeprefix("# ") for line in remedy),
         name="qatzip",
     )
+
+
+def _library_loads() -> bool:
+    """The library may lie where the host's inventory does not look for it."""
+    try:
+        binding()
+    except CodecUnavailable:
+        return False
+    return True

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from codecs_core.codec import Geometry
 from codecs_core.errors import CodecError, CodecUnavailable
 from codecs_core_qatzip.environment import environment
 from codecs_core_qatzip.library import LibrarySession, Settings, binding
 
-__all__ = ["Probe", "hardware"]
+__all__ = ["ALWAYS", "Probe", "hardware"]
 
+ALWAYS: Final = "CODECS_CORE_QATZIP_PROBE"
+"""Environment variable: ``always`` asks libqatzip also where no device's node is seen."""
+
+_NODES: Final = ("/dev/vfio", "/dev/qat_adf_ctl")
+"""What libqatzip reaches devices by: qatlib, and Intel's driver outside of the kernel."""
 _TIMEOUT = 20.0
 _SAMPLE = b"page" * 16384
 
@@ -39,6 +46,8 @@ def hardware() -> Probe:
         binding()
     except CodecUnavailable as error:
         return Probe(False, str(error).removeprefix("codec 'qatzip': "))
+    if os.environ.get(ALWAYS) != "always" and not any(map(_has_entries, _NODES)):
+        return Probe(False, f"no device: there is neither {' nor '.join(_NODES)}")
     command = [sys.executable, "-m", __spec__.name]
     try:
         done = subprocess.run(
@@ -64,6 +73,16 @@ def hardware() -> Probe:
             f"libqatzip ended the probe with status {done.returncode}"
             + (f": {said[-1]}" if said else ""),
         )
+
+
+def _has_entries(node: str) -> bool:
+    """Whether there is such a node, or a directory that is not empty."""
+    try:
+        return bool(os.listdir(node))
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
 
 
 def _probe() -> Probe:
