@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from codecs_core.codec import Buffer, Decoder, Encoder, exactly
 from codecs_core.errors import CodecError, CodecUnavailable, CorruptPayload
 from codecs_core_qatzip import member
-from codecs_core_qatzip.levels import LEVELS
+from codecs_core_qatzip.levels import LEVELS, Choice
 
-__all__ = ["REMEDY", "SoftwareDecoder", "SoftwareEncoder", "library", "versions"]
+__all__ = ["REMEDY", "SoftwareDecoder", "SoftwareEncoder", "deflate", "library", "versions"]
 
 REMEDY = "pip install isal deflate"
 
@@ -38,32 +39,38 @@ def versions() -> str:
     return f"isal {library('isal').__version__}, deflate {library(_DEFLATE).__version__}"
 
 
+def deflate(packet: memoryview, choice: Choice) -> Buffer:
+    """Return a packet as one raw deflate stream. Raises `CodecError`."""
+    failure: type[Exception]
+    arguments: tuple[int, ...]
+    if choice.library == "isal":
+        isal = library(_ISAL)
+        work, failure = isal.compress, isal.IsalError
+        arguments = (choice.level, isal.COMP_DEFLATE, _ISAL_BUFFER)
+    else:
+        libdeflate = library(_DEFLATE)
+        work, failure = libdeflate.deflate_compress, libdeflate.DeflateError
+        arguments = (choice.level,)
+    try:
+        result: Buffer = work(packet, *arguments)
+    except failure as error:
+        raise CodecError(f"qatzip: {error}") from error
+    return result
+
+
 class SoftwareEncoder(Encoder):
     """Packs each packet as one member."""
 
     def __init__(self, level: int) -> None:
         self._level = level
-        choice = LEVELS[level]
-        self._deflate: Any = library(_DEFLATE)
-        self._isal: Any = library(_ISAL) if choice.library == "isal" else None
-        self._error: type[Exception] = (
-            self._isal.IsalError if self._isal else self._deflate.DeflateError
-        )
-        self._own_level = choice.level
+        self._choice = LEVELS[level]
+        library(_ISAL)
+        self._crc32: Callable[[memoryview], int] = library(_DEFLATE).crc32
 
     def encode(self, packet: memoryview, /) -> Buffer:
         """Return the packet as one gzip member. Raises `CodecError`."""
-        try:
-            if self._isal is not None:
-                deflated: Buffer = self._isal.compress(
-                    packet, self._own_level, self._isal.COMP_DEFLATE, _ISAL_BUFFER
-                )
-            else:
-                deflated = self._deflate.deflate_compress(packet, self._own_level)
-            crc = self._deflate.crc32(packet)
-        except self._error as error:
-            raise CodecError(f"qatzip: {error}") from error
-        return member.pack(self._level, len(packet), crc, deflated)
+        deflated = deflate(packet, self._choice)
+        return member.pack(self._level, len(packet), self._crc32(packet), deflated)
 
 
 class SoftwareDecoder(Decoder):
