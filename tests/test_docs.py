@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from codecs_core import registry
 from codecs_core.cli import COMMANDS
 from codecs_core.wire import control
 
@@ -54,3 +55,11 @@ def test_wire_format_names_every_control_message() -> None:
     page = (ROOT / "docs/wire-format.md").read_text()
     rows = dict(re.findall(r"^\| (\d) \| ([A-Z]+) \|", page, re.MULTILINE))
     assert rows == {str(each.value): each.name for each in control.Type}
+
+
+def test_qatzip_names_every_parameter_with_its_default() -> None:
+    page = (ROOT / "docs/qatzip.md").read_text()
+    for each in registry.codecs()["qatzip"].parameters:
+        default = str(each.default).lower()
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{each.name}` |"))
+        assert default in row.split("|")[3]
