@@ -11,7 +11,7 @@ import pytest
 
 from codecs_core.codec import Codec
 from codecs_core.errors import CorruptPayload
-from codecs_core.testing.checks import peak_growth, positions, within
+from codecs_core.testing.checks import identical, peak_growth, positions, within
 from codecs_core.testing.data import KINDS, sample
 
 __all__ = ["FileFormatTests"]
@@ -48,7 +48,7 @@ class FileFormatTests:
             for source in (data, bytearray(data), memoryview(data)):
                 compressed = self.codec.compress(source)
                 assert type(compressed) is bytes
-                assert self.codec.decompress(bytearray(compressed)) == data
+                assert identical(self.codec.decompress(bytearray(compressed)), data)
 
     def test_file_max_length(self) -> None:
         """The bound is inclusive; one byte less is refused."""
@@ -100,7 +100,7 @@ class FileFormatTests:
             assert reader.readable()
             pieces = [reader.read(size) for size in (1, 2, 1000, 100_000)]
             assert [len(piece) for piece in pieces] == [1, 2, 1000, 100_000]
-            assert b"".join(pieces) + reader.read() == data
+            assert identical(b"".join(pieces) + reader.read(), data)
             assert reader.read(1) == b""
         assert not source.closed
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
 from codecs_core.errors import CodecUnavailable
-from codecs_core.testing.checks import SMALL, decode, encode, guarded
+from codecs_core.testing.checks import SMALL, decode, encode, guarded, identical
 from codecs_core.testing.data import KINDS, sample
 
 __all__ = ["PacketTests"]
@@ -29,7 +29,7 @@ class PacketTests:
 
     def _round_trip(self, packets: list[bytes], geometry: Geometry) -> None:
         payloads = encode(self.codec, packets, geometry)
-        assert decode(self.codec, payloads, map(len, packets), geometry) == packets
+        assert identical(decode(self.codec, payloads, map(len, packets), geometry), packets)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_round_trip_of_every_size(self, kind: str) -> None:
@@ -96,7 +96,7 @@ class PacketTests:
                 decoder.decode_into(
                     memoryview(payload).toreadonly()[odd:], memoryview(buffer)[odd:]
                 )
-                assert buffer[odd:] == pages
+                assert identical(buffer[odd:], pages)
 
     def test_payload_is_valid_until_the_next_call(self) -> None:
         """Nothing but the encoder's next call may change a payload that it has returned."""
@@ -107,7 +107,7 @@ class PacketTests:
             other.encode(memoryview(sample("random", SMALL.packet_size)))
             decode(self.codec, [kept], [len(pages)], SMALL)
             gc.collect()
-            assert bytes(payload) == kept
+            assert identical(bytes(payload), kept)
 
     def test_no_buffer_is_kept(self) -> None:
         """Between calls the caller does with packets and payloads what it likes."""
@@ -118,7 +118,7 @@ class PacketTests:
                 payload = bytearray(encoder.encode(memoryview(source)))
                 with guarded(len(pages)) as packet:
                     decoder.decode_into(memoryview(payload), packet)
-                    assert packet == pages
+                    assert identical(packet, pages)
                 for buffer in (source, payload):
                     buffer[:] = bytes(len(buffer))
                     # Raises BufferError where somebody still holds a view.
@@ -140,4 +140,4 @@ class PacketTests:
                 # A choice of backend, say, whose device is not here.
                 except CodecUnavailable:
                     continue
-                assert decode(codec, payloads, map(len, packets), SMALL) == packets, codec
+                assert identical(decode(codec, payloads, map(len, packets), SMALL), packets), codec

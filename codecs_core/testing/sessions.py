@@ -9,7 +9,15 @@ from typing import ClassVar
 
 from codecs_core.codec import Codec
 from codecs_core.errors import CorruptPayload
-from codecs_core.testing.checks import SMALL, decode, encode, guarded, open_files, resident
+from codecs_core.testing.checks import (
+    SMALL,
+    decode,
+    encode,
+    guarded,
+    identical,
+    open_files,
+    resident,
+)
 from codecs_core.testing.data import KINDS, sample
 
 __all__ = ["SessionTests"]
@@ -31,7 +39,7 @@ class SessionTests:
                 pages = sample("memory", SMALL.packet_size, (number + channel // 2) % 5)
                 with guarded(len(pages)) as packet:
                     decoder.decode_into(memoryview(encoder.encode(memoryview(pages))), packet)
-                    assert packet == pages
+                    assert identical(packet, pages)
         for encoder, decoder in channels:
             encoder.close()
             decoder.close()
@@ -53,7 +61,7 @@ class SessionTests:
         [first] = encode(self.codec, [pages], SMALL)
         [again] = encode(self.codec, [pages], SMALL)
         for payload in (first, again):
-            assert decode(self.codec, [payload], [len(pages)], SMALL) == [pages]
+            assert identical(decode(self.codec, [payload], [len(pages)], SMALL), [pages])
 
     def test_close(self) -> None:
         """Closing twice is closing; a failed session closes too."""
