@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import subprocess
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from struct import unpack_from
 
 import pytest
 from codecs_core_qatzip import QatzipCodec, build_info
 from codecs_core_qatzip.apart import SessionApart
+from codecs_core_qatzip.codes import meaning, name
 from codecs_core_qatzip.library import Settings
 from codecs_core_qatzip.probe import hardware
 from hypothesis import given
@@ -203,3 +206,18 @@ def test_this_host_has_the_binding_and_no_device() -> None:
     if not hardware().found:
         with pytest.raises(CodecUnavailable, match="backend hardware"):
             QatzipCodec(backend="hardware").encoder()
+
+
+def test_every_return_code_of_the_header_has_its_name_and_a_meaning(
+    build_environment: dict[str, str],
+) -> None:
+    asked = ["pkg-config", "--variable=includedir", "qatzip"]
+    done = subprocess.run(asked, env=build_environment, capture_output=True, text=True, check=True)
+    header = Path(done.stdout.strip(), "qatzip.h").read_text()
+    listed = header[header.index("#define QZ_OK ") : header.index("#define QZ_MAX_ALGORITHMS")]
+    codes = dict(re.findall(r"^#define (QZ_\w+) +\((-?\d+)\)", listed, re.MULTILINE))
+    assert len(codes) > 20
+    for name_, code in codes.items():
+        assert name(int(code)) == name_
+        assert meaning(int(code)).startswith(f"{name_}: ")
+    assert "-77" in meaning(-77)
