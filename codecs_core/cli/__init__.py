@@ -36,6 +36,7 @@ DEBUG = "MULTIFD_DEBUG"
 COMMANDS = {
     "send": "Send files, or a byte stream, to a receiver.",
     "recv": "Receive what a sender sends, and verify it.",
+    "relay": "Compress the migration of a QEMU on its way to another.",
     "inspect": "Show what a recorded migration or a mapped-ram file holds.",
     "extract": "Rebuild a RAM block from a recorded migration.",
     "codecs": "List the codecs, their parameters, and why one cannot be used.",

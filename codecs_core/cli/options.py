@@ -47,12 +47,16 @@ class CodecCommand(click.Command):
 
     The callback receives ``multifd_channels: int``; the codec is had by `chosen_codec`. With
     ``local_only=True`` the options are those of the codecs' local parameters alone, which
-    `local_parameters` returns: the other end chooses the rest.
+    `local_parameters` returns: the other end chooses the rest. With ``channels=False`` their number
+    is not for this command to choose.
     """
 
-    def __init__(self, *args: Any, local_only: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, local_only: bool = False, channels: bool = True, **settings: Any
+    ) -> None:
         super().__init__(*args, **settings)
         self.local_only = local_only
+        self.channels = channels
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, and those of the codecs."""
@@ -90,7 +94,7 @@ class CodecCommand(click.Command):
     def _link_options(self) -> list[click.Parameter]:
         if self.local_only:
             return []
-        return [
+        options: list[click.Parameter] = [
             click.Option(
                 ["--multifd-compression"],
                 metavar="CODEC",
@@ -109,6 +113,7 @@ class CodecCommand(click.Command):
                 help="How many connections carry the pages, with a thread for each.",
             ),
         ]
+        return options if self.channels else options[:1]
 
     def _codec_options(self, name: str) -> list[click.Parameter]:
         return [

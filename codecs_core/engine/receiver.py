@@ -198,6 +198,10 @@ class Receiver:
 
     def _take(self, hello: wire.Hello) -> None:
         """Prepare for what the sender offers, or raise what is wrong with it."""
+        if hello.relay:
+            raise UsageError(
+                "a relay sends migrations of QEMU; take them by 'multifd relay ingress'"
+            )
         if self._one_stream and not hello.shared:
             raise UsageError(
                 f"{self._listener.address} is one connection, which carries one channel; "

@@ -1,43 +1,19 @@
-"""Taking a session's connections in: first the control connection, then its channels.
-
-Whoever connects is a stranger until its first bytes say what it is; several may be on their way
-at once, and none can hold the others up.
-"""
+"""Taking a session's connections in: first the control connection, then its channels."""
 
 from __future__ import annotations
 
-import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import UUID
 
+from codecs_core.engine.lobby import Lobby, Stranger
 from codecs_core.errors import LinkError, LinkTimeout, ProtocolError
 from codecs_core.transport.connect import Listener
 from codecs_core.transport.link import Link
 from codecs_core.wire import control, packet
 
 __all__ = ["Reception"]
-
-_LOOK = 0.2
-"""Seconds between two looks at whether the session still goes on."""
-_STRANGERS = 64
-"""How many connections may be on their way at once."""
-_CHANNEL = packet.MAGIC.to_bytes(4)
-
-
-class _Stranger:
-    """A connection whose first bytes are on their way."""
-
-    def __init__(self, link: Link, deadline: float) -> None:
-        self.link = link
-        self.deadline = deadline
-        self.data = b""
-
-    @property
-    def wanted(self) -> int:
-        """How many bytes say what it is."""
-        return packet.INIT_SIZE if self.data[:4] == _CHANNEL else control.PREAMBLE_SIZE
 
 
 class Reception:
@@ -49,11 +25,8 @@ class Reception:
     """
 
     def __init__(self, listener: Listener, timeout: float, check: Callable[[], None]) -> None:
-        self._listener = listener
         self._timeout = timeout
-        self._check = check
-        self._selector = selectors.DefaultSelector()
-        self._strangers: set[_Stranger] = set()
+        self._lobby = Lobby(listener, timeout, check)
 
     def control(self) -> tuple[Link, bytes]:
         """Wait, for as long as it takes, for the first connection, which is the control one.
@@ -61,14 +34,13 @@ class Reception:
         Returns the link and its preamble, unchecked. Raises `ProtocolError` where it is a
         channel, `LinkTimeout` where it says nothing.
         """
-        if (fd := self._listener.fileno()) is not None:
-            self._selector.register(fd, selectors.EVENT_READ)
-        self._summon()
+        self._lobby.open()
+        self._lobby.summon()
         while True:
-            for stranger in self._pump():
+            for stranger in self._lobby.poll():
                 if isinstance(stranger, LinkError):
                     raise stranger
-                if stranger.data[:4] == _CHANNEL:
+                if stranger.is_channel:
                     peer = stranger.link.peer
                     stranger.link.close()
                     raise ProtocolError(
@@ -88,9 +60,9 @@ class Reception:
         deadline = time.monotonic() + self._timeout
         try:
             for _ in range(count):
-                self._summon()
+                self._lobby.summon()
             while len(joined) < count:
-                for stranger in self._pump():
+                for stranger in self._lobby.poll():
                     if isinstance(stranger, LinkError):
                         refused.append(str(stranger))
                         continue
@@ -114,74 +86,12 @@ class Reception:
 
     def close(self) -> None:
         """Let go of all connections that are on their way. The listener is its owner's."""
-        self._selector.close()
-        for each in self._strangers:
-            each.link.close()
-        self._strangers.clear()
-
-    def _summon(self) -> None:
-        """Take a link from a listener that has them at hand."""
-        if self._listener.fileno() is None and (link := self._listener.accept()) is not None:
-            self._welcome(link)
-
-    def _welcome(self, link: Link) -> None:
-        stranger = _Stranger(link, time.monotonic() + self._timeout)
-        self._strangers.add(stranger)
-        self._selector.register(link, selectors.EVENT_READ, stranger)
-
-    def _pump(self) -> Iterator[_Stranger | LinkError]:
-        """Wait a moment; yield who has said what it is, and why others were let go."""
-        self._check()
-        for key, _ in self._selector.select(_LOOK):
-            if key.data is None:
-                self._accept()
-            elif (heard := self._hear(key.data)) is not None:
-                yield heard
-        now = time.monotonic()
-        for each in [each for each in self._strangers if each.deadline < now]:
-            self._dismiss(each)
-            each.link.close()
-            yield LinkTimeout(
-                f"{each.link.peer} connected, but said nothing for {self._timeout:g} s"
-            )
-
-    def _accept(self) -> None:
-        link = self._listener.accept()
-        if link is not None and len(self._strangers) < _STRANGERS:
-            self._welcome(link)
-        elif link is not None:
-            link.close()
-
-    def _hear(self, stranger: _Stranger) -> _Stranger | LinkError | None:
-        """Take what has arrived; return the stranger once that is enough to know who it is.
-
-        A connection that closes without a word was a probe of the port, and is forgotten.
-        """
-        try:
-            data = stranger.link.receive_available(stranger.wanted - len(stranger.data))
-        except LinkError:
-            data = b""
-        stranger.data += data
-        if data and len(stranger.data) < stranger.wanted:
-            return None
-        self._dismiss(stranger)
-        if data:
-            return stranger
-        stranger.link.close()
-        if not stranger.data and self._listener.fileno() is not None:
-            return None
-        return LinkError(
-            f"{stranger.link.peer} closed the connection after {len(stranger.data)} bytes"
-        )
-
-    def _dismiss(self, stranger: _Stranger) -> None:
-        self._strangers.discard(stranger)
-        self._selector.unregister(stranger.link)
+        self._lobby.close()
 
 
-def _number_of(stranger: _Stranger, token: UUID, count: int, joined: dict[int, Link]) -> int:
+def _number_of(stranger: Stranger, token: UUID, count: int, joined: dict[int, Link]) -> int:
     """Return the channel that a connection is. Raises `ProtocolError` where it is none of ours."""
-    if stranger.data[:4] != _CHANNEL:
+    if not stranger.is_channel:
         control.check_preamble(stranger.data)
         raise ProtocolError("a second control connection")
     init = packet.ChannelInit.decode(stranger.data)

@@ -53,6 +53,14 @@ class ChannelParser:
         """The memory to receive into next; empty only after an error."""
         return self._target[self._filled :]
 
+    @property
+    def raw_header(self) -> memoryview:
+        """The bytes of the header that was returned last; they may be changed.
+
+        Valid until bytes are received behind the packet.
+        """
+        return self._header
+
     def redirect(self, target: memoryview) -> None:
         """Receive the payload of the header just returned into ``target``, of exactly its size.
 

@@ -96,7 +96,9 @@ class Hello(_Body, frozen=True):
     """The sender's offer: sizes in bytes, the codec by name with its parameters, the blocks.
 
     ``shared``: the one channel travels in DATA frames of this connection, because the transport
-    gives no other.
+    gives no other. ``relay``: the link carries a migration between two QEMUs. DATA frames are
+    then the main channel, verbatim and both ways, and an empty one ends its direction; up to
+    ``channels`` channels may join, whenever they come.
     """
 
     type: ClassVar[Type] = Type.HELLO
@@ -108,6 +110,7 @@ class Hello(_Body, frozen=True):
     parameters: dict[Annotated[str, Meta(max_length=64)], bool | int | Text]
     blocks: list[BlockInfo]
     shared: bool = False
+    relay: bool = False
 
 
 class Accept(_Body, frozen=True):

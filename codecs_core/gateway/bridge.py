@@ -1,0 +1,145 @@
+"""One migration on its way through one relay: its main channel, and its multifd channels.
+
+The main channel passes verbatim in both directions. Each multifd channel has a thread that takes
+packets in on one side and sends them on the other. All of it fails together: both QEMUs then see
+their connections end, and the source's virtual machine runs on.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from codecs_core.engine.control import Control
+from codecs_core.engine.session import Session
+from codecs_core.errors import LinkError, ProtocolError
+from codecs_core.gateway.transcode import Transcoder
+from codecs_core.transport.link import Link
+from codecs_core.wire import control as wire
+from codecs_core.wire.channel import ChannelParser
+from codecs_core.wire.packet import PacketHeader
+
+__all__ = ["Bridge"]
+
+_CHUNK = 256 * 1024
+
+
+class Bridge:
+    """``main`` leads to a QEMU, ``control`` to the other relay."""
+
+    def __init__(self, session: Session, control: Control, main: Link) -> None:
+        self._session = session
+        self._control = control
+        self._main = main
+        self._links: list[Link] = [main]
+        self._transcoders: list[Transcoder] = []
+        self._lock = threading.Lock()
+        self._running = 2
+        self._main_closed = False
+        self.main_bytes = 0
+        self.wire_bytes = 0
+        self.packets = 0
+        self.pages = 0
+        session.on_failure(self._abort)
+
+    def start(self, first: bytes = b"") -> None:
+        """Begin to pass the main channel, of which ``first`` has been read already."""
+        self._control.start(None)
+        self._session.start("relay-main-out", self._main_out, first)
+        self._session.start("relay-main-in", self._main_in)
+
+    def add_channel(
+        self, number: int, inbound: Link, outbound: Link, transcoder: Transcoder
+    ) -> None:
+        """Pass the packets of channel ``number``, whose init is through."""
+        with self._lock:
+            self._running += 1
+            self._links += [inbound, outbound]
+            self._transcoders.append(transcoder)
+        if self._session.error is not None:
+            self._abort(self._session.error)
+        self._session.start(
+            f"relay-channel-{number}", self._channel, inbound, outbound, transcoder, busy=True
+        )
+
+    def wait(self) -> None:
+        """Wait until all channels have ended. Raises what the migration failed with."""
+        self._session.wait(lambda: self._running == 0)
+
+    def close(self) -> None:
+        """Release everything."""
+        self._control.close(drain=True)
+        self._session.join()
+        for link in self._links:
+            link.close()
+        for transcoder in self._transcoders:
+            transcoder.close()
+
+    def _main_out(self, data: bytes) -> None:
+        """From our QEMU to the other relay."""
+        while data or (data := self._main.receive_available(_CHUNK)):
+            self._control.send(wire.Data(data))
+            self.main_bytes += len(data)
+            data = b""
+        self._main_closed = True
+        self._control.send(wire.Data(b""))
+        self._ended()
+
+    def _main_in(self) -> None:
+        """From the other relay to our QEMU."""
+        while True:
+            kind, length = self._control.receive_header()
+            if kind is not wire.Type.DATA:
+                message = self._control.receive_body(kind, length)
+                if not isinstance(message, wire.KeepAlive):
+                    raise ProtocolError(f"the other relay sent {kind.name} where none was due")
+                continue
+            if not length:
+                break
+            data = self._control.link.receive_exactly(length)
+            if data is None:
+                raise LinkError(f"{self._control.link.peer} disappeared")
+            try:
+                self._main.send([data])
+            except LinkError:
+                # Who has closed its end may have gone: nobody waits for these bytes.
+                if not self._main_closed:
+                    raise
+        self._main.end()
+        self._ended()
+
+    def _channel(self, inbound: Link, outbound: Link, transcoder: Transcoder) -> None:
+        parser = ChannelParser(transcoder.geometry, init=False)
+        header: PacketHeader | None = None
+        while count := inbound.receive_into(parser.buffer()):
+            event = parser.advance(count)
+            if isinstance(event, PacketHeader):
+                header = event
+                if header.payload_size:
+                    continue
+                payload = memoryview(b"")
+            elif isinstance(event, memoryview):
+                payload = event
+            else:
+                continue
+            assert header is not None
+            buffers = transcoder.recode(header, parser.raw_header, payload)
+            outbound.send(buffers)
+            with self._lock:
+                self.wire_bytes += sum(map(len, buffers))
+                self.packets += 1
+                self.pages += header.normal_pages + header.zero_pages
+        parser.close()
+        outbound.end()
+        self._ended()
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._running -= 1
+        self._session.notify()
+
+    def _abort(self, error: BaseException) -> None:
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            link.abort()
+        self._control.stop()

@@ -1,0 +1,395 @@
+"""Relays between two QEMUs: the egress beside the source, the ingress beside the destination.
+
+::
+
+    source QEMU ──▶ Egress ══ compressed, N channels ══▶ Ingress ──▶ destination QEMU
+
+A relay serves one migration after another, and several at once. Each is a `Migration`, with a
+thread that sees it through; the relay itself only takes connections in and tells whose they are.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+from codecs_core.codec import DEFAULT_GEOMETRY, Codec
+from codecs_core.engine.control import Control, reason_of
+from codecs_core.engine.lobby import Lobby, Stranger
+from codecs_core.engine.session import Session
+from codecs_core.errors import (
+    CodecsCoreError,
+    LinkError,
+    ProtocolError,
+    RemoteError,
+    TransferError,
+    UsageError,
+)
+from codecs_core.gateway.bridge import Bridge
+from codecs_core.gateway.transcode import Compressor, Restorer, Transcoder
+from codecs_core.registry import get_codec
+from codecs_core.transport.address import Address, parse
+from codecs_core.transport.connect import dial, listen
+from codecs_core.transport.link import Link
+from codecs_core.wire import control as wire
+from codecs_core.wire import packet, qemu
+
+__all__ = ["Egress", "Ingress", "Migration", "Relay"]
+
+_CHANNELS = 255
+_PAUSE = 0.2
+"""Seconds to wait where no connection can be taken in."""
+
+
+@dataclass
+class Migration:
+    """One migration on its way through a relay.
+
+    ``key`` is what its channels present: the source's uuid at the egress, the link's token at the
+    ingress. ``token`` and ``codec`` are what the relays have agreed on. ``error`` is what it failed
+    with, once it has ended.
+    """
+
+    peer: str
+    key: uuid.UUID | None = None
+    session: Session = field(default_factory=Session)
+    bridge: Bridge | None = None
+    error: BaseException | None = None
+    ended: bool = False
+    token: uuid.UUID | None = None
+    codec: Codec | None = None
+    channels: queue.SimpleQueue[Stranger] = field(default_factory=queue.SimpleQueue)
+    numbers: set[int] = field(default_factory=set)
+    thread: threading.Thread | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+class Relay:
+    """Takes connections in on ``listen_uri`` and leads them on to ``connect_uri``.
+
+    ``timeout`` is how many seconds the other relay may be silent. ``on_end`` is told of every
+    migration that has ended. Raises `UsageError` for wrong arguments, `LinkError` where it cannot
+    listen.
+    """
+
+    def __init__(
+        self,
+        listen_uri: str,
+        connect_uri: str,
+        *,
+        timeout: float = 30.0,
+        on_end: Callable[[Migration], None] | None = None,
+    ) -> None:
+        if timeout <= 0:
+            raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
+        self._onward: Address = parse(connect_uri)
+        self._timeout = timeout
+        self._on_end = on_end
+        self._geometry = DEFAULT_GEOMETRY
+        self._migrations: list[Migration] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._listener = listen(parse(listen_uri))
+        if self._listener.fileno() is None:
+            self._listener.close()
+            raise UsageError(
+                f"{listen_uri} gives one connection, and a migration has several; listen on tcp:, "
+                "unix: or a listening fd:"
+            )
+        self._lobby = Lobby(self._listener, timeout, lambda: None)
+
+    @property
+    def address(self) -> str:
+        """Where connections are taken in, with the port that the system chose."""
+        return self._listener.address
+
+    def serve(self) -> None:
+        """Serve migrations until `stop`; then wait for those under way."""
+        self._lobby.open()
+        while not self._stopping.is_set():
+            try:
+                for stranger in self._lobby.poll():
+                    if isinstance(stranger, Stranger):
+                        self._take(stranger)
+            except LinkError:
+                # Out of descriptors, most likely: the migrations under way give some back.
+                self._stopping.wait(_PAUSE)
+            self._tidy()
+        self._lobby.close()
+        self._listener.close()
+        for each in self._live():
+            if each.thread is not None:
+                each.thread.join()
+
+    def stop(self) -> None:
+        """Take no further migration. From any thread, or a signal's handler."""
+        self._stopping.set()
+
+    def abort(self) -> None:
+        """End the migrations under way: their virtual machines stay where they are."""
+        self.stop()
+        for each in self._live():
+            each.session.fail(TransferError("the relay was stopped"))
+
+    def close(self) -> None:
+        """End everything, and wait until it has ended."""
+        self.abort()
+        for each in self._live():
+            if each.thread is not None:
+                each.thread.join()
+        self._lobby.close()
+        self._listener.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # What the two sides do differently.
+
+    def _take(self, stranger: Stranger) -> None:
+        """Find out whose connection it is."""
+        raise NotImplementedError
+
+    def _tidy(self) -> None:
+        """Let go of connections that nobody has claimed."""
+
+    def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge:
+        """Lead the first connection of a migration on."""
+        raise NotImplementedError
+
+    def _join(self, migration: Migration, bridge: Bridge, stranger: Stranger) -> None:
+        """Lead a channel of the migration on."""
+        raise NotImplementedError
+
+    # What they share.
+
+    def _live(self) -> list[Migration]:
+        with self._lock:
+            return [each for each in self._migrations if not each.ended]
+
+    def _start(self, link: Link, first: bytes) -> Migration:
+        migration = Migration(link.peer)
+        migration.thread = threading.Thread(
+            target=self._run, args=(migration, link, first), name="relay-migration", daemon=True
+        )
+        with self._lock:
+            self._migrations = [each for each in self._migrations if not each.ended]
+            self._migrations.append(migration)
+        migration.thread.start()
+        return migration
+
+    def _run(self, migration: Migration, link: Link, first: bytes) -> None:
+        bridge: Bridge | None = None
+        session = migration.session
+        try:
+            bridge = migration.bridge = self._connect(migration, link, first)
+            session.start("relay-channels", self._join_all, migration, bridge)
+            bridge.wait()
+        except BaseException as error:
+            migration.error = session.error or error
+            session.fail(error)
+        finally:
+            migration.ended = True
+            if bridge is not None:
+                bridge.close()
+            link.close()
+            while not migration.channels.empty():
+                migration.channels.get().link.close()
+            if self._on_end is not None:
+                self._on_end(migration)
+
+    def _join_all(self, migration: Migration, bridge: Bridge) -> None:
+        while not migration.ended and migration.session.error is None:
+            try:
+                stranger = migration.channels.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            try:
+                self._join(migration, bridge, stranger)
+            except BaseException:
+                stranger.link.close()
+                raise
+
+    def _claim(self, migration: Migration, number: int, peer: str) -> None:
+        """Raise `ProtocolError` for a channel that came before."""
+        if number in migration.numbers or number >= _CHANNELS:
+            raise ProtocolError(f"{peer}: channel {number} came a second time")
+        migration.numbers.add(number)
+
+
+class Egress(Relay):
+    """The relay beside the source: compresses with ``codec`` what QEMU sends."""
+
+    def __init__(
+        self,
+        listen_uri: str,
+        connect_uri: str,
+        *,
+        codec: str | Codec,
+        timeout: float = 30.0,
+        on_end: Callable[[Migration], None] | None = None,
+    ) -> None:
+        self._codec = get_codec(codec)
+        self._unclaimed: list[tuple[float, Stranger, packet.ChannelInit]] = []
+        super().__init__(listen_uri, connect_uri, timeout=timeout, on_end=on_end)
+
+    def _take(self, stranger: Stranger) -> None:
+        if stranger.data[:4] == qemu.MAGIC:
+            self._start(stranger.link, stranger.data)
+        elif stranger.is_channel:
+            try:
+                init = packet.ChannelInit.decode(stranger.data)
+            except ProtocolError:
+                stranger.link.close()
+                return
+            # A channel may come before the main channel has said a word.
+            self._unclaimed.append((time.monotonic() + self._timeout, stranger, init))
+        else:
+            stranger.link.close()
+
+    def _tidy(self) -> None:
+        left = []
+        for deadline, stranger, init in self._unclaimed:
+            live = self._live()
+            # The first migration that has no channels yet takes them, as QEMU connects in order.
+            migration = next((each for each in live if each.key == init.uuid), None)
+            migration = migration or next((each for each in live if each.key is None), None)
+            if migration is not None:
+                migration.key = init.uuid
+                migration.channels.put(stranger)
+            elif deadline < time.monotonic():
+                stranger.link.close()
+            else:
+                left.append((deadline, stranger, init))
+        self._unclaimed = left
+
+    def close(self) -> None:
+        """End everything, and wait until it has ended."""
+        super().close()
+        for _, stranger, _ in self._unclaimed:
+            stranger.link.close()
+        self._unclaimed = []
+
+    def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge:
+        control = Control(dial(self._onward, self._timeout), self._timeout, migration.session)
+        try:
+            hello = wire.Hello(
+                page_size=self._geometry.page_size,
+                packet_size=self._geometry.packet_size,
+                channels=_CHANNELS,
+                codec=self._codec.name,
+                parameters=self._codec.wire_parameters(),
+                blocks=[],
+                relay=True,
+            )
+            control.send_buffers([wire.PREAMBLE, wire.encode(hello)])
+            answer = control.receive()
+            if isinstance(answer, wire.Reject):
+                raise RemoteError(f"{control.link.peer} refuses: {answer.reason}")
+            if not isinstance(answer, wire.Accept):
+                raise ProtocolError(f"{control.link.peer} answered {answer.type.name} to HELLO")
+        except BaseException:
+            control.close()
+            raise
+        bridge = Bridge(migration.session, control, link)
+        migration.token = uuid.UUID(answer.token)
+        bridge.start(first)
+        return bridge
+
+    def _join(self, migration: Migration, bridge: Bridge, stranger: Stranger) -> None:
+        assert migration.token is not None
+        init = packet.ChannelInit.decode(stranger.data)
+        self._claim(migration, init.channel, stranger.link.peer)
+        onward = dial(self._onward, self._timeout)
+        try:
+            # The source's own init follows, for the destination.
+            onward.send([packet.ChannelInit(migration.token, init.channel).encode(), stranger.data])
+        except BaseException:
+            onward.close()
+            raise
+        transcoder: Transcoder = Compressor(self._codec, self._geometry)
+        bridge.add_channel(init.channel, stranger.link, onward, transcoder)
+
+
+class Ingress(Relay):
+    """The relay beside the destination: gives QEMU what the source sent."""
+
+    def _take(self, stranger: Stranger) -> None:
+        if not stranger.is_channel:
+            self._start(stranger.link, stranger.data)
+            return
+        try:
+            init = packet.ChannelInit.decode(stranger.data)
+        except ProtocolError:
+            stranger.link.close()
+            return
+        migration = next((each for each in self._live() if each.key == init.uuid), None)
+        if migration is None:
+            stranger.link.close()
+        else:
+            migration.channels.put(stranger)
+
+    def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge:
+        control = Control(link, self._timeout, migration.session)
+        main: Link | None = None
+        try:
+            wire.check_preamble(first)
+            codec, main = self._agree(control)
+            migration.codec = codec
+            migration.key = uuid.uuid4()
+            control.send(wire.Accept(migration.key.hex))
+        except BaseException:
+            if main is not None:
+                main.close()
+            control.close(drain=True)
+            raise
+        bridge = Bridge(migration.session, control, main)
+        bridge.start()
+        return bridge
+
+    def _agree(self, control: Control) -> tuple[Codec, Link]:
+        """Take the egress's offer: its codec, and a connection to the destination."""
+        hello = control.receive()
+        if not isinstance(hello, wire.Hello):
+            raise ProtocolError(f"{control.link.peer} began with {hello.type.name}, not HELLO")
+        geometry = self._geometry
+        try:
+            if not hello.relay:
+                raise UsageError("a relay passes migrations on; send files to 'multifd recv'")
+            if (hello.page_size, hello.packet_size) != (geometry.page_size, geometry.packet_size):
+                raise UsageError(
+                    f"pages of {hello.page_size} bytes in packets of {hello.packet_size}; this "
+                    f"relay passes {geometry.page_size} and {geometry.packet_size}"
+                )
+            return get_codec(hello.codec, **hello.parameters), dial(self._onward, self._timeout)
+        except (CodecsCoreError, OSError) as error:
+            control.send_last(wire.Reject(reason_of(error)[: wire.MAX_TEXT]))
+            raise TransferError(
+                f"the migration of {control.link.peer} was refused: {reason_of(error)}"
+            ) from error
+
+    def _join(self, migration: Migration, bridge: Bridge, stranger: Stranger) -> None:
+        assert migration.codec is not None
+        own = packet.ChannelInit.decode(stranger.data)
+        self._claim(migration, own.channel, stranger.link.peer)
+        stranger.link.set_timeout(receive=self._timeout)
+        data = stranger.link.receive_exactly(packet.INIT_SIZE)
+        if data is None:
+            raise LinkError(f"{stranger.link.peer} closed channel {own.channel} at once")
+        stranger.link.set_timeout()
+        packet.ChannelInit.decode(data)
+        onward = dial(self._onward, self._timeout)
+        try:
+            onward.send([data])
+        except BaseException:
+            onward.close()
+            raise
+        transcoder: Transcoder = Restorer(migration.codec, self._geometry)
+        bridge.add_channel(own.channel, stranger.link, onward, transcoder)

@@ -1,0 +1,329 @@
+"""Recorded migrations through a pair of relays: what goes in comes out on the other side."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codecs_core import CodecsCoreError, get_codec
+from codecs_core.codec import Geometry
+from codecs_core.engine.channel import method_of
+from codecs_core.gateway.relay import Egress, Ingress, Migration
+from codecs_core.wire.channel import ChannelParser
+from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader
+from tests.conftest import MainStream, Recorded
+
+GEOMETRY = Geometry()
+
+
+class Destination:
+    """A QEMU that takes everything, and answers on the main channel."""
+
+    def __init__(self, path: Path) -> None:
+        self.streams: list[bytearray] = []
+        self.answer = b"return path" * 1000
+        self.expected = 1
+        self.ended = threading.Semaphore(0)
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(str(path))
+        self.server.listen(300)
+        self.sockets: list[socket.socket] = []
+        self.threads: list[threading.Thread] = []
+        self.thread = threading.Thread(target=self._accept)
+        self.thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.server.accept()
+            except OSError:
+                return
+            stream = bytearray()
+            self.streams.append(stream)
+            self.sockets.append(connection)
+            thread = threading.Thread(target=self._read, args=(connection, stream))
+            self.threads.append(thread)
+            thread.start()
+
+    def _read(self, connection: socket.socket, stream: bytearray) -> None:
+        with connection:
+            while True:
+                try:
+                    data = connection.recv(1 << 16)
+                except OSError:
+                    return
+                if not data:
+                    break
+                stream += data
+            # As QEMU: the main channel ends when all channels have brought what it waits for.
+            if not stream.startswith(b"QEVM"):
+                self.ended.release()
+            elif all(self.ended.acquire(timeout=20) for _ in range(self.expected)):
+                with suppress(BrokenPipeError):
+                    connection.sendall(self.answer)
+
+    def main(self) -> list[bytes]:
+        return [bytes(each) for each in self.streams if each.startswith(b"QEVM")]
+
+    def channels(self) -> dict[int, bytes]:
+        found = {}
+        for each in self.streams:
+            if not each.startswith(b"QEVM"):
+                found[ChannelInit.decode(each[:INIT_SIZE]).channel] = bytes(each)
+        return found
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.server.shutdown(socket.SHUT_RDWR)
+        self.server.close()
+        for each in self.sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.ended.release(999)
+        self.thread.join()
+        for each in self.threads:
+            each.join()
+
+
+class Pair:
+    """An egress and an ingress, serving, and a destination behind them."""
+
+    def __init__(self, place: Path, codec: Any) -> None:
+        self.stack = ExitStack()
+        self.ended: list[Migration] = []
+        self.destination = Destination(place / "destination")
+        self.stack.callback(self.destination.close)
+        self.ingress = Ingress(
+            "tcp:127.0.0.1:0", f"unix:{place}/destination", timeout=5, on_end=self.ended.append
+        )
+        self.egress = Egress(
+            f"unix:{place}/source",
+            self.ingress.address,
+            codec=codec,
+            timeout=5,
+            on_end=self.ended.append,
+        )
+        self.path = str(place / "source")
+        for each in (self.ingress, self.egress):
+            thread = threading.Thread(target=each.serve)
+            thread.start()
+            self.stack.callback(thread.join)
+            self.stack.callback(each.close)
+            self.stack.callback(each.stop)
+
+    def connect(self) -> socket.socket:
+        source = socket.socket(socket.AF_UNIX)
+        self.stack.callback(source.close)
+        source.settimeout(20)
+        source.connect(self.path)
+        return source
+
+    def migrate(self, main: bytes, channels: dict[int, bytes]) -> bytes:
+        """Send a migration as QEMU does, and return what came back on the main channel."""
+        self.destination.expected = len(channels)
+        first = self.connect()
+        threads = []
+        for data in channels.values():
+            thread = threading.Thread(target=self._send, args=(self.connect(), data))
+            thread.start()
+            threads.append(thread)
+        first.sendall(main)
+        first.shutdown(socket.SHUT_WR)
+        for each in threads:
+            each.join()
+        back = bytearray()
+        while data := first.recv(1 << 16):
+            back += data
+        self.wait(2)
+        return bytes(back)
+
+    def wait(self, count: int) -> None:
+        give_up = time.monotonic() + 20
+        while len(self.ended) < count and time.monotonic() < give_up:
+            time.sleep(0.01)
+        assert len(self.ended) >= count
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        with connection:
+            connection.sendall(data)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Callable[..., Pair]]:
+    threads = threading.active_count()
+    with ExitStack() as stack:
+
+        def make(codec: Any = "zstd") -> Pair:
+            made = Pair(tmp_path, codec)
+            stack.enter_context(made.stack)
+            return made
+
+        yield make
+    assert threading.active_count() == threads
+
+
+def packets(stream: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Every packet: its header without the size of the payload, and its pages."""
+    parser = ChannelParser()
+    decoders: dict[int, Any] = {}
+    header: PacketHeader | None = None
+    raw = b""
+    for event in parser.feed(stream):
+        if isinstance(event, PacketHeader):
+            header, raw = event, bytes(parser.raw_header)
+            if not header.payload_size:
+                yield raw, b""
+        elif isinstance(event, memoryview):
+            assert header is not None
+            name = {0: "none", 1: "zlib", 2: "zstd", 16: "qatzip"}[header.method]
+            if header.method not in decoders:
+                decoders[header.method] = get_codec(name).decoder()
+            pages = bytearray(header.normal_pages * 4096)
+            decoders[header.method].decode_into(event, memoryview(pages))
+            yield raw[:20] + raw[24:], bytes(pages)
+    parser.close()
+
+
+def same(ours: bytes, theirs: bytes) -> bool:
+    """The init, and every packet: header, offsets and pages."""
+    if ours[:INIT_SIZE] != theirs[:INIT_SIZE]:
+        return False
+    return list(packets(ours)) == list(packets(theirs))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "none"])
+def test_every_recording(pair: Callable[..., Pair], rebuildable: Recorded, codec: str) -> None:
+    if rebuildable.meta["mapped_ram"]:
+        assert "file.mig" in rebuildable.files()
+        return
+    main = rebuildable.raw("main.bin")
+    names = [each for each in rebuildable.files() if each.startswith("ch")]
+    channels = {int(each[2:-4]): rebuildable.raw(each) for each in names}
+    relays = pair(codec)
+    back = relays.migrate(main, channels)
+    assert [each.error for each in relays.ended] == [None, None]
+    assert back == relays.destination.answer
+    assert relays.destination.main() == [main]
+    arrived = relays.destination.channels()
+    assert arrived.keys() == channels.keys()
+    for number, data in channels.items():
+        assert same(arrived[number], data), number
+
+
+@pytest.mark.parametrize("codec", ["none", "zlib", "lz4", "zstd", "qatzip"])
+def test_every_codec_between_the_relays(
+    pair: Callable[..., Pair], channel: Any, codec: str
+) -> None:
+    source = channel(0)
+    for number in range(5):
+        source.send({number: 65, number + 9: 66, 100: 0}, number=number).sync(number)
+    relays = pair(codec)
+    relays.migrate(MainStream().start({"pc.ram": 1 << 20}).end().data, {0: bytes(source.data)})
+    assert [each.error for each in relays.ended] == [None, None]
+    assert relays.destination.channels()[0] == bytes(source.data)
+    assert method_of(get_codec(codec)) in (0, 1, 2, 16, 31)
+
+
+def test_one_after_another_and_several_at_once(pair: Callable[..., Pair], channel: Any) -> None:
+    relays = pair()
+    main = bytes(MainStream().start({"pc.ram": 1 << 20}).end().data)
+    for uuid in (1, 2):
+        relays.migrate(main, {0: bytes(channel(0, uuid=uuid).send({1: uuid}).data)})
+    first, second = relays.connect(), relays.connect()
+    for source, uuid in ((first, 3), (second, 4)):
+        source.sendall(main)
+        connection = relays.connect()
+        connection.sendall(channel(0, uuid=uuid).send({1: uuid}).data)
+        connection.close()
+        time.sleep(0.5)
+    first.close()
+    second.close()
+    relays.wait(8)
+    assert [each.error for each in relays.ended] == [None] * 8
+    assert len(relays.destination.main()) == 4
+    streams = [bytes(each) for each in relays.destination.streams if each[:4] != b"QEVM"]
+    assert {each[23] for each in streams} == {1, 2, 3, 4}
+
+
+def test_channels_may_speak_before_the_main_channel(
+    pair: Callable[..., Pair], channel: Any
+) -> None:
+    relays = pair()
+    connection = relays.connect()
+    connection.sendall(channel(0).send({1: 7}).data)
+    connection.shutdown(socket.SHUT_WR)
+    time.sleep(0.5)
+    main = relays.connect()
+    main.sendall(MainStream().start({"pc.ram": 1 << 20}).end().data)
+    main.shutdown(socket.SHUT_WR)
+    relays.wait(2)
+    assert 0 in relays.destination.channels()
+
+
+@pytest.mark.parametrize("broken", ["magic", "method", "cut", "payload"])
+def test_what_breaks_the_format_ends_the_migration(
+    pair: Callable[..., Pair], channel: Any, broken: str
+) -> None:
+    data = bytearray(channel(0, codec="zlib").send({1: 7}).data)
+    if broken == "magic":
+        data[INIT_SIZE] ^= 1
+    elif broken == "method":
+        data[INIT_SIZE + 11] = 8 << 1
+    elif broken == "cut":
+        del data[-5:]
+    else:
+        data[-20:] = bytes(20)
+    relays = pair()
+    main = relays.connect()
+    main.sendall(bytes(MainStream().start({"pc.ram": 1 << 20}).data))
+    connection = relays.connect()
+    connection.sendall(data)
+    connection.close()
+    assert main.recv(1) == b""
+    relays.wait(2)
+    errors = [each.error for each in relays.ended]
+    assert all(isinstance(each, CodecsCoreError) for each in errors)
+
+
+def test_the_destination_is_not_there(pair: Callable[..., Pair]) -> None:
+    relays = pair()
+    relays.destination.close()
+    main = relays.connect()
+    main.sendall(b"QEVM" + bytes(100))
+    with suppress(ConnectionResetError):
+        assert main.recv(1) == b""
+    relays.wait(2)
+    assert any("refuses" in str(each.error) for each in relays.ended)
+
+
+def test_stopping_ends_what_is_under_way(pair: Callable[..., Pair]) -> None:
+    relays = pair()
+    main = relays.connect()
+    main.sendall(b"QEVM" + bytes(100))
+    time.sleep(0.5)
+    relays.egress.abort()
+    assert main.recv(1) == b""
+    relays.wait(2)
+    assert {str(each.error) for each in relays.ended} == {"the relay was stopped"}
+
+
+def test_strangers_do_no_harm(pair: Callable[..., Pair], channel: Any) -> None:
+    relays = pair()
+    for words in (b"GET / HTTP/1.0\r\n\r\n", b"\x11\x22\x33\x44" + bytes(60), b"x"):
+        relays.connect().sendall(words)
+    host, port = relays.ingress.address.removeprefix("tcp:").split(":")
+    with socket.create_connection((host, int(port))) as stranger:
+        stranger.sendall(ChannelInit(__import__("uuid").uuid4(), 0).encode())
+        assert stranger.recv(1) == b""
+    relays.migrate(
+        bytes(MainStream().start({"pc.ram": 1 << 20}).end().data),
+        {0: bytes(channel(0).send({1: 7}).data)},
+    )
+    assert 0 in relays.destination.channels()
