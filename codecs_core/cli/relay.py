@@ -26,7 +26,7 @@ __all__ = ["command"]
     help="""Compress the migration of a QEMU on its way to another.
 
     \b
-    source QEMU ─▶ relay egress ══ compressed ══▶ relay ingress ─▶ destination QEMU
+    source QEMU ─▶ egress ══ compressed ══▶ ingress ─▶ destination QEMU
 
     Both QEMUs need the capability multifd, and should have return-path; neither is told of the
     relays. Each relay serves one migration after another, and several at once, until it is
