@@ -57,8 +57,8 @@ def _places(command: Command) -> Command:
     epilog="""\
     \b
     Example, on the source's host:
-      multifd relay egress --listen unix:/run/egress.sock --connect tcp:other:4444 \\
-          --multifd-compression zstd
+      multifd relay egress --listen unix:/run/egress.sock \\
+          --connect tcp:other:4444 --multifd-compression zstd
       (qemu) migrate_set_capability multifd on
       (qemu) migrate -d unix:/run/egress.sock
     """,
@@ -79,7 +79,8 @@ def egress(ctx: click.Context, listen: str, connect: str, timeout: float, as_jso
     epilog="""\
     \b
     Example, on the destination's host:
-      multifd relay ingress --listen tcp:0.0.0.0:4444 --connect unix:/run/qemu.sock
+      multifd relay ingress --listen tcp:0.0.0.0:4444 \\
+          --connect unix:/run/qemu.sock
       (qemu) migrate_set_capability multifd on
       (qemu) migrate_incoming unix:/run/qemu.sock
     """,
