@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -28,10 +29,13 @@ class Move:
         for each in (self.source, self.destination):
             each.set_up(channels, method)
         onward, between, start = (f"unix:{place}/{name}" for name in ("in", "link", "out"))
+        self.onward = onward
         self.destination.run("migrate-incoming", uri=onward)
-        self.ingress = relay("ingress", "--listen", between, "--connect", onward)
+        patience = ("--timeout", "3")
+        self.ingress = relay("ingress", "--listen", between, "--connect", onward, *patience)
+        compression = ("--multifd-compression", codec)
         self.egress = relay(
-            "egress", "--listen", start, "--connect", between, "--multifd-compression", codec
+            "egress", "--listen", start, "--connect", between, *compression, *patience
         )
         self.uri = start
         give_up = time.monotonic() + 20
@@ -41,6 +45,14 @@ class Move:
 
     def begin(self) -> None:
         self.source.run("migrate", uri=self.uri)
+
+    def begin_endless(self) -> None:
+        """Begin a migration in which the guest dirties pages faster than they may be sent."""
+        slow = {"max-bandwidth": 100_000, "downtime-limit": 1}
+        self.source.run("migrate-set-parameters", **slow)
+        self.begin()
+        self.source.wait("active")
+        time.sleep(0.5)
 
 
 @pytest.fixture
@@ -95,16 +107,14 @@ def test_a_guest_at_work_goes_on(move: Callable[..., Move]) -> None:
     assert moving.destination.counter() > arrived
 
 
-@pytest.mark.parametrize("loss", ["ingress", "egress", "destination", "cancelled"])
+@pytest.mark.parametrize("loss", ["ingress", "egress", "link", "destination", "cancelled"])
 def test_what_is_lost_leaves_the_guest_at_the_source(move: Callable[..., Move], loss: str) -> None:
     moving = move()
-    # The guest dirties its pages faster than they may be sent: this never ends by itself.
-    slow = {"max-bandwidth": 100_000, "downtime-limit": 1}
-    moving.source.run("migrate-set-parameters", **slow)
-    moving.begin()
-    moving.source.wait("active")
-    time.sleep(0.5)
-    if loss == "cancelled":
+    moving.begin_endless()
+    if loss == "link":
+        # As a cut link: the other side is silent, and nothing says why.
+        moving.ingress.send_signal(signal.SIGSTOP)
+    elif loss == "cancelled":
         moving.source.run("migrate_cancel")
     elif loss == "destination":
         moving.destination.process.kill()
@@ -115,6 +125,34 @@ def test_what_is_lost_leaves_the_guest_at_the_source(move: Callable[..., Move], 
     counter = moving.source.counter()
     time.sleep(0.5)
     assert moving.source.counter() > counter
-    if loss != "destination":
-        # QEMU ends a destination whose migration has broken off.
-        moving.destination.process.wait(20)
+    if loss == "link":
+        moving.ingress.send_signal(signal.SIGCONT)
+    assert moving.destination.runs_no_guest()
+
+
+def test_a_source_that_is_lost_starts_no_second_guest(move: Callable[..., Move]) -> None:
+    moving = move()
+    moving.begin_endless()
+    moving.source.process.kill()
+    assert moving.destination.runs_no_guest()
+    for each in (moving.egress, moving.ingress):
+        assert each.poll() is None
+
+
+def test_the_relays_serve_the_next_migration(move: Callable[..., Move], machine: Start) -> None:
+    """After one that broke off: cancelled, then done again to a new destination."""
+    moving = move()
+    moving.begin_endless()
+    moving.source.run("migrate_cancel")
+    moving.source.wait("cancelled")
+    assert moving.destination.runs_no_guest()
+    again = machine("again", "-incoming", "defer")
+    again.set_up(2)
+    again.run("migrate-incoming", uri=moving.onward)
+    moving.source.run("migrate-set-parameters", **{"max-bandwidth": 1 << 40, "downtime-limit": 300})
+    moving.begin()
+    moving.source.wait("completed")
+    again.wait("completed")
+    counter = again.counter()
+    time.sleep(0.5)
+    assert again.counter() > counter
