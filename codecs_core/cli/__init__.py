@@ -37,6 +37,8 @@ COMMANDS = {
     "send": "Send files, or a byte stream, to a receiver.",
     "recv": "Receive what a sender sends, and verify it.",
     "relay": "Compress the migration of a QEMU on its way to another.",
+    "record": "Record a migration while it passes.",
+    "replay": "Send a recorded migration to a QEMU.",
     "inspect": "Show what a recorded migration or a mapped-ram file holds.",
     "extract": "Rebuild a RAM block from a recorded migration.",
     "codecs": "List the codecs, their parameters, and why one cannot be used.",

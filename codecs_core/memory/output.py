@@ -1,17 +1,18 @@
-"""Files that appear under their names only when they are whole."""
+"""Files and directories that appear under their names only when they are whole."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from codecs_core.errors import TransferError, UsageError
 
-__all__ = ["OutputFile"]
+__all__ = ["OutputDirectory", "OutputFile"]
 
 
 class OutputFile:
@@ -29,11 +30,7 @@ class OutputFile:
             raise UsageError(f"{self.path} is a directory; name the file to write")
         if os.path.lexists(self.path) and not force:
             raise UsageError(f"{self.path} exists; --force replaces it")
-        if not self.path.parent.is_dir():
-            raise TransferError(f"{self.path} cannot be made: {self.path.parent} is no directory")
-        # The name is cut so that the longest one still has room for what is added.
-        stem = os.fsdecode(os.fsencode(self.path.name)[:200])
-        self.partial = self.path.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+        self.partial = _partial(self.path)
 
     def commit(self) -> None:
         """Give the file its name. Raises `TransferError` where that cannot be done."""
@@ -71,3 +68,45 @@ class OutputFile:
             if os.path.lexists(self.path):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
             os.replace(self.partial, self.path)
+
+
+class OutputDirectory:
+    """A directory under way: it is filled as `partial`, and `commit` gives it its name.
+
+    Used with ``with``; what was not committed by the end is removed. Raises `UsageError` where
+    ``path`` exists and is no empty directory, `TransferError` where it cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if os.path.lexists(self.path) and not (self.path.is_dir() and not any(self.path.iterdir())):
+            raise UsageError(f"{self.path} exists; give a new name, or an empty directory")
+        self.partial = _partial(self.path)
+        try:
+            self.partial.mkdir(mode=0o700)
+        except OSError as error:
+            raise TransferError(f"{self.path} cannot be made: {error.strerror}") from error
+
+    def commit(self) -> None:
+        """Give the directory its name. Raises `TransferError` where that cannot be done."""
+        try:
+            # Onto an empty directory or nothing; anything else that came meanwhile stays.
+            self.partial.rename(self.path)
+        except OSError as error:
+            raise TransferError(f"{self.path} cannot be made: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.partial.exists():
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    """Where something is made that shall become ``path``."""
+    if not path.parent.is_dir():
+        raise TransferError(f"{path} cannot be made: {path.parent} is no directory")
+    # The name is cut so that the longest one still has room for what is added.
+    stem = os.fsdecode(os.fsencode(path.name)[:200])
+    return path.with_name(f".{stem}.{secrets.token_hex(4)}.part")

@@ -52,6 +52,7 @@ _ZERO_BATCH: Final = 4096
 
 _EOF, _START, _PART, _END, _FULL, _SUBSECTION = range(6)
 _DESCRIPTION, _CONFIGURATION, _COMMAND = 0x06, 0x07, 0x08
+_OPEN_RETURN_PATH = 1
 _FOOTER = 0x7E
 _RAM_VERSION = 4
 
@@ -136,13 +137,15 @@ class MainParser:
     """Turns the bytes of a main channel, or of a mapped-ram file, into events.
 
     ``position`` counts the bytes read so far, without those that wait for more to come.
-    ``blocks`` holds the RAM blocks by name. Memory: `MAX_BLOCKS` names, one batch of zero pages
+    ``blocks`` holds the RAM blocks by name, ``return_path`` tells whether the source has asked for
+    one. Memory: `MAX_BLOCKS` names, one batch of zero pages
     and a tail of `MAX_DESCRIPTION` bytes. After an error the parser stays in error.
     """
 
     def __init__(self) -> None:
         self.position = 0
         self.blocks: dict[str, RamBlock] = {}
+        self.return_path = False
         self._buffer = bytearray()
         self._tail = bytearray()
         self._events: list[Event] = []
@@ -273,9 +276,10 @@ class MainParser:
                 self._events.append(RamEnd())
         elif kind == _COMMAND:
             self._inside = "a command"
-            yield from self._integer(2)
+            command = yield from self._integer(2)
             length = yield from self._integer(2)
             yield length
+            self.return_path = self.return_path or command == _OPEN_RETURN_PATH
         elif kind == _EOF:
             self._events.append(DeviceState(position, ""))
             return False

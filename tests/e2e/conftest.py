@@ -37,19 +37,19 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Machine:
     """A QEMU under emulation, with its monitor."""
 
-    def __init__(self, place: Path, name: str, disk: Path, *arguments: str) -> None:
+    def __init__(self, place: Path, name: str, disk: Path | None, *arguments: str) -> None:
         self.place = place
         self.name = name
         path = str(place / f"{name}.qmp")
         self.monitor = QEMUMonitorProtocol(path, server=True)
+        guest = (
+            "-machine", "pc,accel=tcg", "-m", "32M", "-display", "none", "-nodefaults",
+            "-no-user-config", "-drive", f"file={disk},format=raw,if=floppy,readonly=on",
+            "-boot", "a",
+        ) if disk else ()  # fmt: skip
         self.process = subprocess.Popen(
-            [
-                QEMU, "-machine", "pc,accel=tcg", "-m", "32M", "-display", "none", "-nodefaults",
-                "-no-user-config", "-drive", f"file={disk},format=raw,if=floppy,readonly=on",
-                "-boot", "a", "-qmp", f"unix:{path}", *arguments,
-            ],
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [QEMU, *guest, "-qmp", f"unix:{path}", *arguments], stdin=subprocess.DEVNULL
+        )
         self.monitor.accept(timeout=20)
 
     def run(self, command: str, **arguments: Any) -> Any:
@@ -81,6 +81,15 @@ class Machine:
             time.sleep(0.02)
         assert status in wanted, self.run("query-migrate")
         return status
+
+    def wait_for_rounds(self, count: int = 3) -> int:
+        """Wait until the guest's counter has gone on by ``count``, and return it."""
+        first = self.counter()
+        give_up = time.monotonic() + 20
+        while (counter := self.counter()) < first + count:
+            assert time.monotonic() < give_up, "the guest does not run"
+            time.sleep(0.05)
+        return counter
 
     def running(self) -> bool:
         return bool(self.run("query-status")["running"])
@@ -130,12 +139,12 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, disk: Path) -> Iterator[Callable[..., Machine]]:
-    """Start a QEMU: ``machine("source")``."""
+    """Start a QEMU: ``machine("source")``; a ``bare`` one is what its arguments say."""
     assert shutil.which(QEMU), f"{QEMU} is missing; remedy: apt-get install qemu-system-x86"
     with ExitStack() as stack:
 
-        def start(name: str, *arguments: str) -> Machine:
-            made = Machine(tmp_path, name, disk, *arguments)
+        def start(name: str, *arguments: str, bare: bool = False) -> Machine:
+            made = Machine(tmp_path, name, None if bare else disk, *arguments)
             stack.callback(made.close)
             return made
 

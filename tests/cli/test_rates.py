@@ -1,0 +1,34 @@
+"""Rates, as people write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import pytest
+
+from codecs_core.cli.rates import rate_of
+
+CONTEXT: Any = None
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("1000", 1000),
+        ("100Mbit/s", 12_500_000),
+        ("100 mbit".replace("m", "M"), 12_500_000),
+        ("1.5GB/s", 1.5e9),
+        ("64MiB", 64 << 20),
+        ("10k", 10_000),
+        ("8bps", 1),
+    ],
+)
+def test_rates(text: str, rate: float) -> None:
+    assert rate_of(CONTEXT, CONTEXT, text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1", "0", "1Mbits", "1e9", "inf", "9" * 400])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no rate"):
+        rate_of(CONTEXT, CONTEXT, text)
