@@ -37,6 +37,8 @@ COMMANDS = {
     "send": "Send files, or a byte stream, to a receiver.",
     "recv": "Receive what a sender sends, and verify it.",
     "relay": "Compress the migration of a QEMU on its way to another.",
+    "migrate": "Move a QEMU's guest to another host, compressed.",
+    "accept": "Take a guest in, on that host.",
     "record": "Record a migration while it passes.",
     "replay": "Send a recorded migration to a QEMU.",
     "inspect": "Show what a recorded migration or a mapped-ram file holds.",

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from codecs_core.engine.progress import Progress
+    from codecs_core.gateway.side import MigrationProgress
 
-__all__ = ["announce", "drawn", "summary"]
+__all__ = ["announce", "drawn", "live", "migration", "migration_summary", "summary"]
 
 _PER_SECOND = 4
 _BAR_WIDTH = 32
@@ -25,6 +26,13 @@ _BAR_WIDTH = 32
 @contextmanager
 def drawn(progress: Callable[[], Progress]) -> Iterator[None]:
     """Draw what ``progress`` returns while the body runs, where stderr is a terminal."""
+    with live(lambda: _render(progress())):
+        yield
+
+
+@contextmanager
+def live(render: Callable[[], RenderableType]) -> Iterator[None]:
+    """Draw what ``render`` returns while the body runs, where stderr is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -32,7 +40,7 @@ def drawn(progress: Callable[[], Progress]) -> Iterator[None]:
 
     with Live(
         console=console(stderr=True),
-        get_renderable=lambda: _render(progress()),
+        get_renderable=render,
         refresh_per_second=_PER_SECOND,
         transient=True,
     ):
@@ -54,6 +62,42 @@ def summary(progress: Progress) -> str:
         f"{progress.codec or 'no codec'}, ratio {progress.ratio:.2f}; "
         f"{'' if share is None else f'{share:.0%} of the packets in hardware; '}"
         f"{progress.zero_pages + progress.skipped_pages} of {progress.pages} pages zero"
+    )
+
+
+def migration(progress: MigrationProgress | None) -> RenderableType:
+    """Draw how far a migration is; ``None`` before it has begun."""
+    from rich.table import Table
+    from rich.text import Text
+
+    line = Table.grid(padding=(0, 2))
+    if progress is None:
+        line.add_row(Text("waiting"))
+        return line
+    line.add_row(
+        *(Text(each) for each in (
+            progress.status,
+            f"round {progress.rounds}",
+            f"{size(progress.remaining_bytes)} to go",
+            f"dirtied {rate(progress.dirty_rate)}",
+            f"moved {size(progress.memory_bytes)} at {rate(progress.rate)}",
+            f"ratio {progress.ratio:.2f}",
+            f"link {rate(progress.wire_rate)}",
+            "" if progress.eta is None else f"ETA {duration(progress.eta)}",
+            "" if progress.downtime is None else f"downtime {duration(progress.downtime)}",
+        ))
+    )  # fmt: skip
+    return line
+
+
+def migration_summary(progress: MigrationProgress) -> str:
+    """Say in one line how a migration went."""
+    downtime = "" if progress.downtime is None else f", downtime {duration(progress.downtime)}"
+    rounds = f" in {progress.rounds} rounds" if progress.rounds else ""
+    return (
+        f"{size(progress.memory_bytes)} of pages{rounds} in {duration(progress.seconds)}"
+        f"{downtime}; {size(progress.wire_bytes + progress.main_bytes)} on the wire, "
+        f"ratio {progress.ratio:.2f}"
     )
 
 

@@ -42,6 +42,7 @@ from codecs_core.wire import packet, qemu
 __all__ = ["Egress", "Ingress", "Migration", "Relay"]
 
 _CHANNELS = 255
+"""How many channels a migration may have; HELLO says so where nobody has told the number."""
 _PAUSE = 0.2
 """Seconds to wait where no connection can be taken in."""
 
@@ -122,7 +123,7 @@ class Relay:
             self._tidy()
         self._lobby.close()
         self._listener.close()
-        for each in self._live():
+        for each in self.live():
             if each.thread is not None:
                 each.thread.join()
 
@@ -133,13 +134,13 @@ class Relay:
     def abort(self) -> None:
         """End the migrations under way: their virtual machines stay where they are."""
         self.stop()
-        for each in self._live():
+        for each in self.live():
             each.session.fail(TransferError("the relay was stopped"))
 
     def close(self) -> None:
         """End everything, and wait until it has ended."""
         self.abort()
-        for each in self._live():
+        for each in self.live():
             if each.thread is not None:
                 each.thread.join()
         self._lobby.close()
@@ -170,7 +171,8 @@ class Relay:
 
     # What they share.
 
-    def _live(self) -> list[Migration]:
+    def live(self) -> list[Migration]:
+        """The migrations under way."""
         with self._lock:
             return [each for each in self._migrations if not each.ended]
 
@@ -225,7 +227,10 @@ class Relay:
 
 
 class Egress(Relay):
-    """The relay beside the source: compresses with ``codec`` what QEMU sends."""
+    """The relay beside the source: compresses with ``codec`` what QEMU sends.
+
+    ``channels`` is how many QEMU will open, where that is known: the other side is told.
+    """
 
     def __init__(
         self,
@@ -233,10 +238,12 @@ class Egress(Relay):
         connect_uri: str,
         *,
         codec: str | Codec,
+        channels: int | None = None,
         timeout: float = 30.0,
         on_end: Callable[[Migration], None] | None = None,
     ) -> None:
         self._codec = get_codec(codec)
+        self._channels = _CHANNELS if channels is None else channels
         self._unclaimed: list[tuple[float, Stranger, packet.ChannelInit]] = []
         super().__init__(listen_uri, connect_uri, timeout=timeout, on_end=on_end)
 
@@ -257,7 +264,7 @@ class Egress(Relay):
     def _tidy(self) -> None:
         left = []
         for deadline, stranger, init in self._unclaimed:
-            live = self._live()
+            live = self.live()
             # The first migration that has no channels yet takes them, as QEMU connects in order.
             migration = next((each for each in live if each.key == init.uuid), None)
             migration = migration or next((each for each in live if each.key is None), None)
@@ -283,7 +290,7 @@ class Egress(Relay):
             hello = wire.Hello(
                 page_size=self._geometry.page_size,
                 packet_size=self._geometry.packet_size,
-                channels=_CHANNELS,
+                channels=self._channels,
                 codec=self._codec.name,
                 parameters=self._codec.wire_parameters(),
                 blocks=[],
@@ -319,7 +326,23 @@ class Egress(Relay):
 
 
 class Ingress(Relay):
-    """The relay beside the destination: gives QEMU what the source sent."""
+    """The relay beside the destination: gives QEMU what the source sent.
+
+    ``prepare`` is called for each migration before the destination is connected to, with the
+    number of its channels where the egress knows it; what it raises refuses the migration.
+    """
+
+    def __init__(
+        self,
+        listen_uri: str,
+        connect_uri: str,
+        *,
+        timeout: float = 30.0,
+        on_end: Callable[[Migration], None] | None = None,
+        prepare: Callable[[int | None], None] | None = None,
+    ) -> None:
+        self._prepare = prepare
+        super().__init__(listen_uri, connect_uri, timeout=timeout, on_end=on_end)
 
     def _take(self, stranger: Stranger) -> None:
         if not stranger.is_channel:
@@ -330,7 +353,7 @@ class Ingress(Relay):
         except ProtocolError:
             stranger.link.close()
             return
-        migration = next((each for each in self._live() if each.key == init.uuid), None)
+        migration = next((each for each in self.live() if each.key == init.uuid), None)
         if migration is None:
             stranger.link.close()
         else:
@@ -368,7 +391,10 @@ class Ingress(Relay):
                     f"pages of {hello.page_size} bytes in packets of {hello.packet_size}; this "
                     f"relay passes {geometry.page_size} and {geometry.packet_size}"
                 )
-            return get_codec(hello.codec, **hello.parameters), dial(self._onward, self._timeout)
+            codec = get_codec(hello.codec, **hello.parameters)
+            if self._prepare is not None:
+                self._prepare(None if hello.channels == _CHANNELS else hello.channels)
+            return codec, dial(self._onward, self._timeout)
         except (CodecsCoreError, OSError) as error:
             control.send_last(wire.Reject(reason_of(error)[: wire.MAX_TEXT]))
             raise TransferError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from typing import Final
+from typing import ClassVar, Final
 
 from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
 from codecs_core.engine.channel import method_of
@@ -29,7 +29,12 @@ _KNOWN: Final = packet.SYNC | packet.METHOD_MASK
 
 
 class Transcoder:
-    """One channel's packets, in order. ``codec`` is the one between the relays."""
+    """One channel's packets, in order. ``codec`` is the one between the relays.
+
+    ``compresses``: towards the other relay.
+    """
+
+    compresses: ClassVar[bool]
 
     def __init__(self, codec: Codec, geometry: Geometry) -> None:
         self.codec = codec
@@ -90,6 +95,8 @@ class Transcoder:
 class Compressor(Transcoder):
     """Towards the other relay: from the source's codec to the link's."""
 
+    compresses = True
+
     def recode(
         self, header: packet.PacketHeader, raw: memoryview, payload: memoryview
     ) -> list[Buffer]:
@@ -106,6 +113,8 @@ class Compressor(Transcoder):
 
 class Restorer(Transcoder):
     """Towards the destination: from the link's codec to the source's."""
+
+    compresses = False
 
     def recode(
         self, header: packet.PacketHeader, raw: memoryview, payload: memoryview

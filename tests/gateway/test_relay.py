@@ -327,3 +327,29 @@ def test_strangers_do_no_harm(pair: Callable[..., Pair], channel: Any) -> None:
         {0: bytes(channel(0).send({1: 7}).data)},
     )
     assert 0 in relays.destination.channels()
+
+
+def test_a_destination_may_close_a_channel_before_its_last_packet(
+    pair: Callable[..., Pair], channel: Any
+) -> None:
+    """QEMU 7.2 sends a packet behind the last SYNC; the destination need not wait for it."""
+    relays = pair()
+    arrived = b"\0\1\0\4" + bytes(4)
+    relays.destination.answer = arrived
+    main, connection = relays.connect(), relays.connect()
+    main.sendall(bytes(MainStream().start({"pc.ram": 1 << 20}).end().data))
+    source = channel(0).send({1: 7}).sync()
+    connection.sendall(source.data)
+    give_up = time.monotonic() + 20
+    while len(relays.destination.sockets) < 2 and time.monotonic() < give_up:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    first, second = relays.destination.sockets
+    second.shutdown(socket.SHUT_RDWR)
+    first.sendall(arrived)
+    assert main.recv(100) == arrived
+    connection.sendall(channel(0).send({1: 7}).data[INIT_SIZE:])
+    connection.shutdown(socket.SHUT_WR)
+    main.shutdown(socket.SHUT_WR)
+    relays.wait(2)
+    assert [each.error for each in relays.ended] == [None, None]

@@ -1,0 +1,76 @@
+"""``multifd accept``: a whole migration, from the destination's side."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from codecs_core.cli.migrate import monitor_options
+from codecs_core.cli.options import timeout_option
+from codecs_core.cli.output import json_option, print_json, printable
+from codecs_core.cli.progress import live, migration, migration_summary
+
+if TYPE_CHECKING:
+    from codecs_core.gateway.side import MigrationProgress
+
+__all__ = ["command"]
+
+
+@click.command(
+    "accept",
+    epilog="""\
+    \b
+    Example:
+      qemu-system-x86_64 -m 1G -incoming defer \\
+          -qmp unix:/run/vm.qmp,server=on,wait=off ...
+      multifd accept --qmp /run/vm.qmp --listen tcp:0.0.0.0:4444
+    """,
+)
+@monitor_options
+@click.option("--listen", required=True, metavar="URI", help="Where 'multifd migrate' connects.")
+@click.option(
+    "--multifd-channels",
+    type=click.IntRange(1, 255),
+    default=2,
+    show_default=True,
+    help="The source's channels, where a plain 'relay egress' does not tell.",
+)
+@timeout_option
+@json_option
+def command(
+    qmp: str,
+    socket: str | None,
+    listen: str,
+    multifd_channels: int,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Take one guest in for a QEMU that was started with -incoming defer.
+
+    Its version and capabilities are checked, and when 'multifd migrate' connects, the QEMU is
+    set up as the source needs it. Codec and channels are the source's choice; the machine type,
+    the devices and the memory must be those of the source.
+    """
+    from codecs_core.gateway.incoming import Incoming
+    from codecs_core.gateway.monitor import Monitor
+
+    seen: deque[MigrationProgress] = deque(maxlen=1)
+    with Monitor(qmp) as monitor:
+        incoming = Incoming(
+            monitor,
+            listen,
+            channels=multifd_channels,
+            socket=socket,
+            timeout=timeout,
+            report=seen.append,
+        )
+        click.echo(f"listening on {incoming.address}", err=True)
+        with live(lambda: migration(seen[-1] if seen else None)):
+            done = incoming.run()
+    if as_json:
+        print_json(asdict(done) | {"ratio": done.ratio, "rate": done.rate})
+    else:
+        click.echo(printable(f"the guest has arrived: {migration_summary(done)}"))
