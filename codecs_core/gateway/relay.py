@@ -94,6 +94,7 @@ class Relay:
         self._geometry = DEFAULT_GEOMETRY
         self._migrations: list[Migration] = []
         self._lock = threading.Lock()
+        self._serving = threading.Lock()
         self._stopping = threading.Event()
         self._listener = listen(parse(listen_uri))
         if self._listener.fileno() is None:
@@ -111,18 +112,20 @@ class Relay:
 
     def serve(self) -> None:
         """Serve migrations until `stop`; then wait for those under way."""
-        self._lobby.open()
-        while not self._stopping.is_set():
-            try:
-                for stranger in self._lobby.poll():
-                    if isinstance(stranger, Stranger):
-                        self._take(stranger)
-            except LinkError:
-                # Out of descriptors, most likely: the migrations under way give some back.
-                self._stopping.wait(_PAUSE)
-            self._tidy()
-        self._lobby.close()
-        self._listener.close()
+        with self._serving:
+            if not self._stopping.is_set():
+                self._lobby.open()
+            while not self._stopping.is_set():
+                try:
+                    for stranger in self._lobby.poll():
+                        if isinstance(stranger, Stranger):
+                            self._take(stranger)
+                except LinkError:
+                    # Out of descriptors, most likely: the migrations under way give some back.
+                    self._stopping.wait(_PAUSE)
+                self._tidy()
+            self._lobby.close()
+            self._listener.close()
         for each in self.live():
             if each.thread is not None:
                 each.thread.join()
@@ -143,8 +146,9 @@ class Relay:
         for each in self.live():
             if each.thread is not None:
                 each.thread.join()
-        self._lobby.close()
-        self._listener.close()
+        with self._serving:
+            self._lobby.close()
+            self._listener.close()
 
     def __enter__(self) -> Self:
         return self
