@@ -143,12 +143,14 @@ class Relay:
     def close(self) -> None:
         """End everything, and wait until it has ended."""
         self.abort()
-        for each in self.live():
-            if each.thread is not None:
-                each.thread.join()
         with self._serving:
             self._lobby.close()
             self._listener.close()
+        # What was taken in meanwhile.
+        self.abort()
+        for each in self.live():
+            if each.thread is not None:
+                each.thread.join()
 
     def __enter__(self) -> Self:
         return self
