@@ -66,8 +66,10 @@ class Bridge:
         if self._session.error is not None:
             self._abort(self._session.error)
         self._session.start(
-            f"relay-channel-{number}", self._channel, inbound, outbound, transcoder, busy=True
-        )
+            f"relay-channel-{number}",
+            self._channel, inbound, outbound, transcoder,
+            busy=transcoder.computes,
+        )  # fmt: skip
 
     def wait(self) -> None:
         """Wait until all channels have ended. Raises what the migration failed with."""

@@ -52,11 +52,12 @@ class Migration:
     """One migration on its way through a relay.
 
     ``key`` is what its channels present: the source's uuid at the egress, the link's token at the
-    ingress. ``token`` and ``codec`` are what the relays have agreed on. ``error`` is what it failed
-    with, once it has ended.
+    ingress. ``process`` is the source QEMU, where that is known. ``token`` and ``codec`` are what
+    the relays have agreed on. ``error`` is what it failed with, once it has ended.
     """
 
     peer: str
+    process: int | None = None
     key: uuid.UUID | None = None
     session: Session = field(default_factory=Session)
     bridge: Bridge | None = None
@@ -183,7 +184,7 @@ class Relay:
             return [each for each in self._migrations if not each.ended]
 
     def _start(self, link: Link, first: bytes) -> Migration:
-        migration = Migration(link.peer)
+        migration = Migration(link.peer, link.process())
         migration.thread = threading.Thread(
             target=self._run, args=(migration, link, first), name="relay-migration", daemon=True
         )
@@ -232,6 +233,21 @@ class Relay:
         migration.numbers.add(number)
 
 
+def _owner(migrations: list[Migration], process: int | None, key: uuid.UUID) -> Migration | None:
+    """Which of ``migrations`` a channel belongs to; ``None`` where that is not certain.
+
+    Sources may share a uuid: QEMU's own default is zero. So the process that connects is what
+    tells them apart, and then the uuid; a channel that could be of two migrations is of none, for
+    pages must never reach another guest.
+    """
+    known = [each for each in migrations if process is not None and each.process == process]
+    known = known or migrations
+    found = [each for each in known if each.key == key]
+    if not key.int or not found:
+        found += [each for each in known if each.key is None]
+    return found[0] if len(found) == 1 else None
+
+
 class Egress(Relay):
     """The relay beside the source: compresses with ``codec`` what QEMU sends.
 
@@ -270,10 +286,7 @@ class Egress(Relay):
     def _tidy(self) -> None:
         left = []
         for deadline, stranger, init in self._unclaimed:
-            live = self.live()
-            # The first migration that has no channels yet takes them, as QEMU connects in order.
-            migration = next((each for each in live if each.key == init.uuid), None)
-            migration = migration or next((each for each in live if each.key is None), None)
+            migration = _owner(self.live(), stranger.link.process(), init.uuid)
             if migration is not None:
                 migration.key = init.uuid
                 migration.channels.put(stranger)

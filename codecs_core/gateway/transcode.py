@@ -43,6 +43,11 @@ class Transcoder:
         self._decoders: dict[int, Decoder] = {}
         self._encoders: dict[int, Encoder] = {}
 
+    @property
+    def computes(self) -> bool:
+        """Whether the link's codec makes this work for a CPU, rather than for the kernel."""
+        return method_of(self.codec) != 0
+
     def recode(
         self, header: packet.PacketHeader, raw: memoryview, payload: memoryview
     ) -> list[Buffer]:

@@ -20,6 +20,8 @@ __all__ = ["Link"]
 
 _LINGER = 1.0
 """Seconds given to the peer to take our last words before the connection closes."""
+_PEER = struct.Struct("=iII")
+"""What SO_PEERCRED returns: process, user, group."""
 _EXIT = 5.0
 """Seconds given to the command of an ``exec:`` address to end by itself."""
 
@@ -41,6 +43,14 @@ class Link:
     def fileno(self) -> int:
         """The descriptor, for select; -1 once closed."""
         return self._socket.fileno()
+
+    def process(self) -> int | None:
+        """The process that connected, where both are on this host and use a unix socket."""
+        if self._socket.family != socket.AF_UNIX:
+            return None
+        with self._errors("asking who connected"):
+            found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        return int(_PEER.unpack(found)[0]) or None
 
     def set_timeout(self, *, receive: float | None = None, send: float | None = None) -> None:
         """Bound each wait for the peer, in seconds; `LinkTimeout` after that.

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
 from codecs_core import CodecsCoreError, get_codec
 from codecs_core.codec import Geometry
 from codecs_core.engine.channel import method_of
-from codecs_core.gateway.relay import Egress, Ingress, Migration
+from codecs_core.gateway.relay import Egress, Ingress, Migration, _owner
 from codecs_core.wire.channel import ChannelParser
 from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader
 from tests.conftest import MainStream, Recorded
@@ -252,6 +253,37 @@ def test_one_after_another_and_several_at_once(pair: Callable[..., Pair], channe
     assert {each[23] for each in streams} == {1, 2, 3, 4}
 
 
+NIL, ONE, TWO = (UUID(int=number) for number in range(3))
+
+
+@pytest.mark.parametrize(
+    ("live", "process", "key", "owner"),
+    [
+        ([(None, None)], None, ONE, 0),
+        ([(None, ONE), (None, None)], None, TWO, 1),
+        ([(None, ONE), (None, TWO)], None, TWO, 1),
+        ([(None, ONE)], None, TWO, None),
+        ([(None, None), (None, None)], None, ONE, None),
+        # Guests without a uuid: only the process tells whose channel it is.
+        ([(None, NIL), (None, None)], None, NIL, None),
+        ([(None, NIL), (None, NIL)], None, NIL, None),
+        ([(7, NIL), (8, None)], 7, NIL, 0),
+        ([(7, NIL), (8, None)], 8, NIL, 1),
+        ([(7, None), (8, None)], 8, ONE, 1),
+        # A forwarder that makes a process for each connection.
+        ([(7, None)], 9, NIL, 0),
+        ([(7, NIL)], 9, NIL, 0),
+        ([(7, NIL), (8, None)], 9, NIL, None),
+    ],
+)
+def test_whose_a_channel_is(
+    live: list[tuple[int | None, UUID | None]], process: int | None, key: UUID, owner: int | None
+) -> None:
+    migrations = [Migration("somebody", *each) for each in live]
+    found = _owner(migrations, process, key)
+    assert found is (None if owner is None else migrations[owner])
+
+
 def test_channels_may_speak_before_the_main_channel(
     pair: Callable[..., Pair], channel: Any
 ) -> None:
@@ -320,7 +352,7 @@ def test_strangers_do_no_harm(pair: Callable[..., Pair], channel: Any) -> None:
         relays.connect().sendall(words)
     host, port = relays.ingress.address.removeprefix("tcp:").split(":")
     with socket.create_connection((host, int(port))) as stranger:
-        stranger.sendall(ChannelInit(__import__("uuid").uuid4(), 0).encode())
+        stranger.sendall(ChannelInit(uuid4(), 0).encode())
         assert stranger.recv(1) == b""
     relays.migrate(
         bytes(MainStream().start({"pc.ram": 1 << 20}).end().data),

@@ -1,0 +1,51 @@
+"""The systemd units of the documentation: their commands serve the socket that systemd hands over."""
+
+from __future__ import annotations
+
+import configparser
+import shlex
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import MULTIFD
+
+UNITS = Path(__file__).parents[2] / "docs/systemd"
+
+
+def setting(unit: str, section: str, name: str) -> str:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(UNITS / unit)
+    return parser[section][name]
+
+
+@pytest.mark.parametrize("side", ["egress", "ingress"])
+def test_a_unit_serves_its_socket(side: str) -> None:
+    program, *arguments = shlex.split(setting(f"multifd-{side}.service", "Service", "ExecStart"))
+    assert Path(program).name == "multifd"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # systemd passes its first socket as descriptor 3.
+        shell = f'exec "$@" 3<&{listening.fileno()}'
+        relay = subprocess.Popen(
+            ["bash", "-c", shell, "relay", MULTIFD, *arguments],
+            pass_fds=[listening.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert relay.stderr is not None
+            assert relay.stderr.readline() == "listening on fd:3\n"
+            with socket.create_connection(listening.getsockname()[:2]) as stranger:
+                stranger.settimeout(20)
+                stranger.sendall(b"GET / HTTP/1.0\r\n" + bytes(64))
+                # It is no migration: it is taken in, and let go.
+                assert stranger.recv(1) == b""
+            relay.send_signal(signal.SIGTERM)
+            assert relay.wait(20) == 0
+        finally:
+            relay.kill()
+            relay.communicate()
