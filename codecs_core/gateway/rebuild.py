@@ -7,7 +7,6 @@ the migration's destination had in its memory.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 from codecs_core.codec import Codec, Decoder
@@ -16,6 +15,7 @@ from codecs_core.errors import CodecError, ProtocolError, UnknownCodec, UsageErr
 from codecs_core.gateway.mapped import copy_pages
 from codecs_core.gateway.recording import Recording
 from codecs_core.gateway.replay import Packet, replay
+from codecs_core.memory import kernel
 from codecs_core.memory.block import Block
 from codecs_core.registry import codecs, get_codec
 from codecs_core.wire import qemu
@@ -157,12 +157,7 @@ class _Rebuild:
         self._block.store(offsets, normal, pages)
         self.normal += normal
         self.zero += len(offsets) // 8 - normal
-        for offset in struct.unpack(f">{len(offsets) // 8}Q", offsets):
-            page = offset // self._block.page_size
-            bit = 1 << (page & 7)
-            if not self._sent[page >> 3] & bit:
-                self._sent[page >> 3] |= bit
-                self.unsent -= 1
+        self.unsent -= kernel.mark(self._sent, offsets, self._block.page_size)
 
     def _decoder(self, packet: Packet) -> Decoder:
         method = packet.header.method

@@ -140,6 +140,19 @@ ptrdiff_t cc_check(const uint8_t *offsets, size_t count, size_t page_size, uint6
     return -1;
 }
 
+/* Set each page's bit, and return how many were clear: the pages seen for the first time. */
+size_t cc_mark(uint8_t *bitmap, const uint8_t *offsets, size_t count, size_t page_size)
+{
+    size_t first = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t page = load_be64(offsets + 8 * i) / page_size;
+        uint8_t bit = (uint8_t)(1 << (page & 7));
+        first += !(bitmap[page >> 3] & bit);
+        bitmap[page >> 3] |= bit;
+    }
+    return first;
+}
+
 int cc_contiguous(const uint8_t *offsets, size_t count, size_t page_size)
 {
     uint64_t first = count ? load_be64(offsets) : 0;

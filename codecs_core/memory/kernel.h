@@ -12,6 +12,7 @@ void cc_gather(const uint8_t *base, uint64_t size, const uint64_t *where, size_t
 int cc_read_pages(int fd, uint64_t size, const uint64_t *where, size_t count, size_t page_size,
                   uint8_t *packet);
 ptrdiff_t cc_check(const uint8_t *offsets, size_t count, size_t page_size, uint64_t size);
+size_t cc_mark(uint8_t *bitmap, const uint8_t *offsets, size_t count, size_t page_size);
 int cc_contiguous(const uint8_t *offsets, size_t count, size_t page_size);
 void cc_store(uint8_t *base, uint64_t size, const uint8_t *offsets, size_t normal, size_t zero,
               size_t page_size, const uint8_t *packet);

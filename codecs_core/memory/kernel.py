@@ -12,7 +12,7 @@ from array import array
 from codecs_core.codec import Buffer
 from codecs_core.memory._kernel import ffi, lib
 
-__all__ = ["check", "contiguous", "gather", "read_pages", "scan", "store", "write_pages"]
+__all__ = ["check", "contiguous", "gather", "mark", "read_pages", "scan", "store", "write_pages"]
 
 
 def scan(
@@ -73,6 +73,21 @@ def check(offsets: Buffer, page_size: int, size: int) -> int | None:
     """Return the index of the first offset that is unaligned or outside ``size``, or None."""
     bad = int(lib.cc_check(ffi.from_buffer(offsets), len(offsets) // 8, page_size, size))
     return None if bad < 0 else bad
+
+
+def mark(bitmap: bytearray | memoryview, offsets: Buffer, page_size: int) -> int:
+    """Set the bits of these pages in ``bitmap``; return how many of them were clear.
+
+    Bit ``i % 8`` of byte ``i // 8`` is page ``i``'s.
+    """
+    return int(
+        lib.cc_mark(
+            ffi.from_buffer(bitmap, require_writable=True),
+            ffi.from_buffer(offsets),
+            len(offsets) // 8,
+            page_size,
+        )
+    )
 
 
 def contiguous(offsets: Buffer, count: int, page_size: int) -> bool:

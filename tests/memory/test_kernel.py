@@ -131,3 +131,15 @@ def test_a_file_that_became_shorter() -> None:
             )
     finally:
         os.close(fd)
+
+
+@given(st.lists(st.lists(st.integers(0, 99), max_size=20), max_size=5))
+def test_mark(rounds: list[list[int]]) -> None:
+    """Counts the pages that no call before, and nothing earlier in this one, has marked."""
+    bitmap = bytearray(13)
+    seen: set[int] = set()
+    for each in rounds:
+        first = kernel.mark(bitmap, packed(*(number * PAGE for number in each)), PAGE)
+        assert first == len(set(each) - seen)
+        seen.update(each)
+    assert int.from_bytes(bitmap, "little") == sum(1 << number for number in seen)
