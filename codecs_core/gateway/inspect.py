@@ -1,40 +1,113 @@
-"""Tells what a recording holds, without decoding its pages: counts, sizes, codecs, blocks."""
+"""Tells what a recording holds, without decoding its pages: counts, sizes, codecs, rounds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from codecs_core import registry
-from codecs_core.errors import ProtocolError
+from codecs_core.gateway.bins import Bins
+from codecs_core.gateway.explain import Explained, explain
 from codecs_core.gateway.mapped import count_pages
 from codecs_core.gateway.recording import Recording
-from codecs_core.gateway.replay import Packet, Step, replay
+from codecs_core.gateway.replay import Packet
 from codecs_core.wire import qemu
-from codecs_core.wire.packet import BY_NAME
 
-__all__ = ["BlockSummary", "ChannelSummary", "MainSummary", "Summary", "inspect"]
+__all__ = ["BlockSummary", "ChannelSummary", "MainSummary", "RoundSummary", "Summary", "inspect"]
+
+MAX_ROUNDS: Final = 256
+"""How many rounds are told one by one; of more, neighbours are put together."""
+
+
+class _Sums:
+    """What is summed up over pages, for a block, a round or a channel.
+
+    ``payload_bytes`` is what the normal pages took on the wire, headers not included;
+    ``memory_bytes`` what they are in memory.
+    """
+
+    normal_pages: int
+    zero_pages: int
+    payload_bytes: int
+    memory_bytes: int
+
+    def add(self, step: Explained) -> None:
+        """Add the pages of one step."""
+        self.normal_pages += step.normal_pages
+        self.zero_pages += step.zero_pages
+        self.payload_bytes += len(step.payload)
+        self.memory_bytes += step.memory_bytes
+
+    @property
+    def ratio(self) -> float | None:
+        """Bytes in memory to bytes of payload."""
+        return self.memory_bytes / self.payload_bytes if self.payload_bytes else None
 
 
 @dataclass
-class BlockSummary:
+class BlockSummary(_Sums):
     """One RAM block. ``size`` is in bytes, ``None`` where no main channel tells it.
 
-    Pages are counted as often as they were sent; in a mapped-ram file, once.
+    Pages are counted as often as they were sent; in a mapped-ram file, once. That has no payload.
     """
 
     name: str
     size: int | None = None
     normal_pages: int = 0
     zero_pages: int = 0
+    payload_bytes: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass
-class ChannelSummary:
-    """One multifd channel. ``codecs`` are the codecs' names, ``method N`` where none is installed.
+class RoundSummary(_Sums):
+    """One round; or rounds ``first`` to ``last``, where there are too many to tell each.
 
-    ``payload_bytes`` is what the normal pages took on the wire, headers not included;
-    ``memory_bytes`` what they are in memory.
+    ``packets`` counts those with pages. Dirty pages had been sent before; ``None`` where that is
+    not known.
+    """
+
+    first: int = 0
+    last: int = 0
+    packets: int = 0
+    normal_pages: int = 0
+    zero_pages: int = 0
+    dirty_normal_pages: int | None = None
+    dirty_zero_pages: int | None = None
+    payload_bytes: int = 0
+    memory_bytes: int = 0
+
+    @property
+    def dirty_pages(self) -> int | None:
+        """All dirty pages, normal and zero."""
+        return _sum(self.dirty_normal_pages, self.dirty_zero_pages)
+
+    def add(self, step: Explained) -> None:
+        """Add the pages of one step."""
+        super().add(step)
+        self.first = self.first or step.round
+        self.last = step.round
+        self.packets += isinstance(step.step, Packet)
+        self.dirty_normal_pages = _sum(self.dirty_normal_pages, step.dirty_normal_pages)
+        self.dirty_zero_pages = _sum(self.dirty_zero_pages, step.dirty_zero_pages)
+
+    def absorb(self, later: RoundSummary) -> None:
+        """Put the round that follows on this one together with it."""
+        self.last = later.last
+        self.packets += later.packets
+        self.normal_pages += later.normal_pages
+        self.zero_pages += later.zero_pages
+        self.dirty_normal_pages = _sum(self.dirty_normal_pages, later.dirty_normal_pages)
+        self.dirty_zero_pages = _sum(self.dirty_zero_pages, later.dirty_zero_pages)
+        self.payload_bytes += later.payload_bytes
+        self.memory_bytes += later.memory_bytes
+
+
+@dataclass
+class ChannelSummary(_Sums):
+    """One multifd channel.
+
+    ``codecs`` are the codecs' names, ``method N`` where none is installed.
     """
 
     channel: int
@@ -46,11 +119,6 @@ class ChannelSummary:
     zero_pages: int = 0
     payload_bytes: int = 0
     memory_bytes: int = 0
-
-    @property
-    def ratio(self) -> float | None:
-        """Bytes in memory to bytes of payload."""
-        return self.memory_bytes / self.payload_bytes if self.payload_bytes else None
 
 
 @dataclass
@@ -76,8 +144,8 @@ class Summary:
     """What a recording holds. ``kind`` is ``recording``, ``channel``, ``main`` or ``mapped-ram``.
 
     ``rounds`` counts the stretches between two syncs in which pages were sent, ``None`` in a
-    mapped-ram file, which keeps no order. ``missing_channels`` lists channels of which no file
-    is there.
+    mapped-ram file, which keeps no order; ``per_round`` has at most `MAX_ROUNDS` entries.
+    ``missing_channels`` lists channels of which no file is there.
     """
 
     path: str
@@ -87,25 +155,35 @@ class Summary:
     main: MainSummary | None
     channels: list[ChannelSummary]
     blocks: list[BlockSummary]
+    per_round: list[RoundSummary]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         summary = asdict(self)
-        for each, channel in zip(summary["channels"], self.channels, strict=True):
-            each["ratio"] = channel.ratio
+        lists: tuple[tuple[str, list[Any]], ...] = (
+            ("channels", self.channels),
+            ("blocks", self.blocks),
+            ("per_round", self.per_round),
+        )
+        for name, sums in lists:
+            for entry, each in zip(summary[name], sums, strict=True):
+                entry["ratio"] = each.ratio
+        for entry, each in zip(summary["per_round"], self.per_round, strict=True):
+            entry["dirty_pages"] = each.dirty_pages
         return summary
 
 
-def inspect(recording: Recording) -> Summary:
-    """Read a whole recording and tell what it holds.
+def inspect(recording: Recording, *watchers: Callable[[Explained], None]) -> Summary:
+    """Read a whole recording and tell what it holds; show every step to the watchers.
 
     Raises `ProtocolError` where it breaks the format, `CorruptPayload` where one of its files is
     compressed and damaged; both name the file.
     """
     counts = _Counts(recording)
-    for step in replay(recording):
+    for step in explain(recording):
         counts.take(step)
-    counts.end_round()
+        for watch in watchers:
+            watch(step)
     if recording.main is not None and recording.mapped:
         for block, normal in count_pages(recording.main, recording.blocks.values()):
             summary = counts.blocks[block.name]
@@ -114,11 +192,12 @@ def inspect(recording: Recording) -> Summary:
     return Summary(
         path=str(recording.path),
         kind=_kind(recording),
-        rounds=None if recording.mapped else counts.rounds,
+        rounds=None if recording.mapped else counts.last_round,
         missing_channels=recording.missing_channels,
         main=counts.main,
         channels=list(counts.channels.values()),
         blocks=list(counts.blocks.values()),
+        per_round=counts.rounds.bins,
     )
 
 
@@ -131,10 +210,11 @@ def _kind(recording: Recording) -> str:
 
 
 class _Counts:
-    """The sums over the steps of a replay."""
+    """The sums over the steps of a recording."""
 
     def __init__(self, recording: Recording) -> None:
-        self.rounds = 0
+        self.last_round = 0
+        self.rounds = Bins(MAX_ROUNDS, RoundSummary, RoundSummary.absorb)
         self.main = None if recording.main is None else MainSummary(recording.main.path.name)
         self.blocks = {
             name: BlockSummary(name, block.size) for name, block in recording.blocks.items()
@@ -143,69 +223,42 @@ class _Counts:
             number: ChannelSummary(number, source.path.name)
             for number, source in recording.channels.items()
         }
-        self._recording = recording
-        self._pages_in_round = False
 
-    def take(self, step: Step) -> None:
+    def take(self, explained: Explained) -> None:
         """Add one step."""
+        step = explained.step
+        if explained.block is not None:
+            self._take_pages(explained, explained.block)
         if isinstance(step, Packet):
-            with self._recording.channels[step.channel].naming():
-                self._take_packet(step)
+            channel = self.channels[step.channel]
+            channel.add(explained)
+            channel.packets += 1
+            channel.syncs += step.header.sync
+            if explained.codec is not None and explained.codec not in channel.codecs:
+                channel.codecs.append(explained.codec)
             return
-        if isinstance(step, qemu.SyncPoint):
-            self.end_round()
+        if self.main is None:
             return
-        assert self.main is not None
+        self.main.normal_pages += explained.normal_pages
+        self.main.zero_pages += explained.zero_pages
         match step:
             case qemu.Configuration():
                 self.main.machine = step.machine
                 self.main.page_size = step.page_size
                 self.main.capabilities = list(step.capabilities)
-            case qemu.ZeroPages():
-                self._count(self.main, step.block, 0, len(step.offsets) // 8)
-            case qemu.Page():
-                self._count(self.main, step.block, 1, 0)
             case qemu.RamEnd():
                 self.main.ram_complete = True
             case qemu.Description():
                 self.main.devices = [device.name for device in step.devices]
 
-    def _take_packet(self, packet: Packet) -> None:
-        header = packet.header
-        channel = self.channels[packet.channel]
-        channel.packets += 1
-        channel.syncs += header.sync
-        if header.offsets:
-            channel.payload_bytes += header.payload_size
-            channel.memory_bytes += header.normal_pages * self._recording.geometry.page_size
-            codec = self._codec_name(header.method)
-            if codec not in channel.codecs:
-                channel.codecs.append(codec)
-            where = f"packet {header.packet_num}: "
-            self._count(channel, header.block, header.normal_pages, header.zero_pages, where)
-
-    def _count(
-        self,
-        sender: MainSummary | ChannelSummary,
-        block: str,
-        normal: int,
-        zero: int,
-        where: str = "",
-    ) -> None:
+    def _take_pages(self, explained: Explained, block: str) -> None:
         if block not in self.blocks:
-            if self.main is not None or len(self.blocks) == qemu.MAX_BLOCKS:
-                raise ProtocolError(f"{where}there is no RAM block {block!r}")
             self.blocks[block] = BlockSummary(block)
-        for each in (sender, self.blocks[block]):
-            each.normal_pages += normal
-            each.zero_pages += zero
-        self._pages_in_round = True
+        self.blocks[block].add(explained)
+        self.rounds.at(explained.round - 1).add(explained)
+        self.last_round = explained.round
 
-    def end_round(self) -> None:
-        """Count the round that ends, if pages were sent in it."""
-        self.rounds += self._pages_in_round
-        self._pages_in_round = False
 
-    def _codec_name(self, method: int) -> str:
-        name = self._recording.meta.compression if method == BY_NAME else None
-        return name or registry.codecs().by_method(method) or f"method {method}"
+def _sum(one: int | None, other: int | None) -> int | None:
+    """The sum of what is known; ``None`` where nothing is."""
+    return (one or 0) + (other or 0) if (one, other) != (None, None) else None

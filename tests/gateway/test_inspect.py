@@ -66,7 +66,7 @@ def test_without_the_main_channel(bundled: Any, tmp_path: Path) -> None:
         Recording.open(bundled["none-ch2"].unpack(tmp_path / "unpacked", "ch0.bin", "ch1.bin"))
     )
     assert (summary.kind, summary.main, summary.rounds) == ("recording", None, 5)
-    assert BlockSummary("pc.ram", None, 2185, 6523) in summary.blocks
+    assert BlockSummary("pc.ram", None, 2185, 6523, 8949760, 8949760) in summary.blocks
 
 
 def test_a_channel_is_missing(bundled: Any, tmp_path: Path) -> None:
