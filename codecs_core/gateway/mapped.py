@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from codecs_core.errors import TruncatedStream
-from codecs_core.gateway.recording import CHUNK, Source, pass_over, read_up_to
+from codecs_core.gateway.recording import CHUNK, PACKET_SIZE, Source, pass_over, read_up_to
 from codecs_core.memory.block import Block
 from codecs_core.wire.mapped_ram import page_runs
 from codecs_core.wire.qemu import RamBlock
 
-__all__ = ["copy_pages", "count_pages"]
+__all__ = ["copy_pages", "count_pages", "sample_pages"]
 
 
 class _Forward:
@@ -41,6 +41,28 @@ def count_pages(source: Source, blocks: Iterable[RamBlock]) -> Iterator[tuple[Ra
         forward = _Forward(file)
         for block in blocks:
             yield block, sum(count for _, count in _runs(forward, block, CHUNK))
+
+
+def sample_pages(
+    source: Source, blocks: Iterable[RamBlock], longest: int
+) -> Iterator[tuple[RamBlock, int, bytes]]:
+    """Yield the normal pages run by run: their block, their bytes, and the first of these.
+
+    ``longest`` bounds what is read of a run, in bytes.
+    """
+    with source.open() as bitmap_file, source.open() as pages_file:
+        bitmap, pages = _Forward(bitmap_file), _Forward(pages_file)
+        for block in blocks:
+            mapped = block.mapped
+            assert mapped is not None
+            size = mapped.page_size
+            for first, count in _runs(bitmap, block, max(1, PACKET_SIZE // size)):
+                sample = pages.read(
+                    mapped.pages_offset + first * size,
+                    min(count * size, longest),
+                    f"the pages of RAM block {block.name!r}",
+                )
+                yield block, count * size, sample
 
 
 def copy_pages(source: Source, found: RamBlock, block: Block) -> int:

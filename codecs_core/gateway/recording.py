@@ -26,6 +26,7 @@ from codecs_core.wire import packet, qemu
 
 __all__ = [
     "CHUNK",
+    "PACKET_SIZE",
     "Meta",
     "Recording",
     "Source",
@@ -38,7 +39,7 @@ _NAME: Final = re.compile(r"(main|ch\d{1,3})\.bin(\.\w+)?")
 CHUNK: Final = 256 * 1024
 """How many bytes of a file are read at a time."""
 _META_LIMIT: Final = 1 << 20
-_PACKET_SIZE: Final = 512 * 1024
+PACKET_SIZE: Final = 512 * 1024
 """What a full packet holds in every version of QEMU, in bytes."""
 
 
@@ -154,7 +155,7 @@ class Recording:
         """Sizes of page and packet, in bytes."""
         if self.configuration is None:
             return Geometry()
-        return Geometry(self.configuration.page_size, _PACKET_SIZE)
+        return Geometry(self.configuration.page_size, PACKET_SIZE)
 
     def page_size_of(self, block: qemu.RamBlock) -> int:
         """The size in bytes of the pages in which ``block`` was recorded."""
