@@ -158,7 +158,8 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     print(f"{PROGRAM}: {printable(line)}", file=sys.stderr)
     if as_json:
         with contextlib.suppress(OSError):
-            print_json({"error": {"kind": kind, "message": message}})
+            # On one line: a command may have printed a line for each object before.
+            print_json({"error": {"kind": kind, "message": message}}, indent=None)
     return status
 
 

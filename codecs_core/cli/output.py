@@ -42,9 +42,9 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
-def print_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object, in ASCII, on stdout."""
-    print(json.dumps(value, indent=2), flush=True)
+def print_json(value: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Print one JSON object, in ASCII, on stdout; without ``indent`` on one line."""
+    print(json.dumps(value, indent=indent), flush=True)
 
 
 def printable(text: str) -> str:
