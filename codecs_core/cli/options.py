@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
     from codecs_core.codec import Codec
 
-__all__ = ["CodecCommand", "chosen_codec", "local_parameters", "timeout_option"]
+__all__ = [
+    "CodecCommand",
+    "checksum_option",
+    "chosen_codec",
+    "local_parameters",
+    "timeout_option",
+]
 
 _PREFIX = "multifd-"
 _NAME = f"{__name__}.name"
@@ -183,6 +189,16 @@ def timeout_option(command: Command) -> Command:
         default=30.0,
         show_default=True,
         help="How long the peer may be silent; one that lives shows it more often.",
+    )(command)
+
+
+def checksum_option(command: Command) -> Command:
+    """Add ``--checksum/--no-checksum`` to a command; its callback receives ``checksum: bool``."""
+    return click.option(
+        "--checksum/--no-checksum",
+        default=True,
+        show_default=True,
+        help="Send a checksum of every packet, which the other end compares.",
     )(command)
 
 

@@ -61,8 +61,14 @@ def summary(progress: Progress) -> str:
         f"{rate(progress.rate)}; {size(progress.wire_bytes)} on the wire with "
         f"{progress.codec or 'no codec'}, ratio {progress.ratio:.2f}; "
         f"{'' if share is None else f'{share:.0%} of the packets in hardware; '}"
-        f"{progress.zero_pages + progress.skipped_pages} of {progress.pages} pages zero"
+        f"{progress.zero_pages + progress.skipped_pages} of {progress.pages} pages zero; "
+        f"{_checked(progress)}"
     )
+
+
+def _checked(progress: Progress) -> str:
+    every = "every packet checked" if progress.checksum else "no packet checked"
+    return f"{every}, whole blocks compared" if progress.verified else every
 
 
 def migration(progress: MigrationProgress | None) -> RenderableType:

@@ -38,11 +38,23 @@ STREAM = "-"
 @click.argument("uri")
 @click.argument("dest")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
+@click.option(
+    "--sync-on-finish/--no-sync-on-finish",
+    default=True,
+    show_default=True,
+    help="Bring files to stable storage before the sender is told that they have arrived.",
+)
 @timeout_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, uri: str, dest: str, force: bool, timeout: float, as_json: bool
+    ctx: click.Context,
+    uri: str,
+    dest: str,
+    force: bool,
+    sync_on_finish: bool,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Receive what a sender sends, and verify it.
 
@@ -59,12 +71,13 @@ def command(
     if as_json and dest == STREAM:
         raise UsageError("--json and DEST '-' both write to standard output; give one of them")
     with ExitStack() as stack:
-        target = _Destination(dest, force, stack)
+        target = _Destination(dest, force, sync_on_finish, stack)
         receiver = stack.enter_context(
             Receiver(
                 uri,
                 open_block=target.open_block,
                 timeout=timeout,
+                sync_on_finish=sync_on_finish,
                 parameters=local_parameters(ctx),
             )
         )
@@ -81,10 +94,11 @@ def command(
 class _Destination:
     """Makes the blocks that a sender announces, in files that ``stack`` owns."""
 
-    def __init__(self, dest: str, force: bool, stack: ExitStack) -> None:
+    def __init__(self, dest: str, force: bool, sync: bool, stack: ExitStack) -> None:
         self.files: list[OutputFile] = []
         self._dest = dest
         self._force = force
+        self._sync = sync
         self._stack = stack
         self._taken = False
         if dest != STREAM and not os.path.isdir(dest):
@@ -113,14 +127,19 @@ class _Destination:
         return StreamSink(name, fd, None, page_size)
 
     def commit(self) -> None:
-        """Give all files their names."""
-        for each in self.files:
-            each.commit()
+        """Give all files their names, or none."""
+        try:
+            for each in self.files:
+                each.commit()
+        except BaseException:
+            for each in self.files:
+                each.withdraw()
+            raise
 
     def _output(self, path: Path) -> OutputFile:
         from codecs_core.memory.output import OutputFile
 
-        return OutputFile(path, force=self._force)
+        return OutputFile(path, force=self._force, sync=self._sync)
 
     def _take_only(self, name: str) -> None:
         if self._taken:

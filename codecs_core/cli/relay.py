@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from codecs_core.cli.options import CodecCommand, chosen_codec, timeout_option
+from codecs_core.cli.options import (
+    CodecCommand,
+    checksum_option,
+    chosen_codec,
+    timeout_option,
+)
 from codecs_core.cli.output import Command, duration, printable, size
 
 if TYPE_CHECKING:
@@ -64,13 +69,23 @@ def _places(command: Command) -> Command:
     """,
 )
 @_places
+@checksum_option
 @click.pass_context
-def egress(ctx: click.Context, listen: str, connect: str, timeout: float, as_json: bool) -> None:
+def egress(
+    ctx: click.Context, listen: str, connect: str, timeout: float, as_json: bool, checksum: bool
+) -> None:
     """Take migrations from a source QEMU, and send them compressed to 'relay ingress'."""
     from codecs_core.gateway.relay import Egress
 
     _serve(
-        Egress(listen, connect, codec=chosen_codec(ctx), timeout=timeout, on_end=_Teller(as_json))
+        Egress(
+            listen,
+            connect,
+            codec=chosen_codec(ctx),
+            checksum=checksum,
+            timeout=timeout,
+            on_end=_Teller(as_json),
+        )
     )
 
 

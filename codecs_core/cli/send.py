@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from codecs_core.cli.options import CodecCommand, chosen_codec, timeout_option
+from codecs_core.cli.options import (
+    CodecCommand,
+    checksum_option,
+    chosen_codec,
+    timeout_option,
+)
 from codecs_core.cli.output import json_option, print_json
 from codecs_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from codecs_core.engine.sender import Sender
+    from codecs_core.engine.sender import Sender, Verify
 
 __all__ = ["command"]
 
@@ -37,6 +42,14 @@ STREAM_NAME = "stdin"
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.argument("uri")
+@checksum_option
+@click.option(
+    "--verify",
+    type=click.Choice(["none", "full"]),
+    default="none",
+    show_default=True,
+    help="In the end, read every file again at both ends, and compare.",
+)
 @timeout_option
 @json_option
 @click.pass_context
@@ -45,6 +58,8 @@ def command(
     sources: tuple[str, ...],
     uri: str,
     multifd_channels: int,
+    checksum: bool,
+    verify: Verify,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -67,6 +82,8 @@ def command(
         codec=chosen_codec(ctx),
         channels=multifd_channels if chosen else None,
         timeout=timeout,
+        checksum=checksum,
+        verify=verify,
     ) as sender:
         for source in sources:
             _add(sender, source)

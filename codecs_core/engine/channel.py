@@ -19,6 +19,7 @@ from codecs_core.engine.sync import SyncBarrier
 from codecs_core.errors import CodecError, ProtocolError
 from codecs_core.memory import kernel
 from codecs_core.memory.block import Block, PageRun
+from codecs_core.wire import checksum as sums
 from codecs_core.wire import packet as wire
 from codecs_core.wire.channel import ChannelParser
 
@@ -48,7 +49,7 @@ class Inlet(Protocol):
 
 
 class SendingChannel:
-    """Sends the packets of one channel. Used by one thread."""
+    """Sends the packets of one channel, with a ``checksum`` of each. Used by one thread."""
 
     def __init__(
         self,
@@ -57,6 +58,8 @@ class SendingChannel:
         codec: Codec,
         geometry: Geometry,
         packet_numbers: Iterator[int],
+        *,
+        checksum: bool,
     ) -> None:
         self.number = number
         self.link = link
@@ -65,6 +68,7 @@ class SendingChannel:
         self._method = method_of(codec)
         self._geometry = geometry
         self._packet_numbers = packet_numbers
+        self._checksum = checksum
         self._header = memoryview(bytearray(wire.header_size(geometry)))
         self._offsets = self._header[wire.FIXED_SIZE :]
         self._scratch = memoryview(bytearray(geometry.packet_size))
@@ -81,7 +85,10 @@ class SendingChannel:
     def send_sync(self) -> None:
         """Send a SYNC packet, as QEMU does: flags 0x01 and a whole header of zeros."""
         header = wire.PacketHeader(method=0, packet_num=next(self._packet_numbers), sync=True)
-        self._send([header.encode(self._geometry)])
+        encoded = bytearray(header.encode(self._geometry))
+        if self._checksum:
+            sums.seal(encoded, b"")
+        self._send([encoded])
 
     def end(self) -> None:
         """Tell the peer that the channel is complete."""
@@ -99,9 +106,9 @@ class SendingChannel:
         size = self._geometry.page_size
         count = len(pages) // size
         normal = kernel.scan(pages, size, run.first, run.where, self._offsets, self._scratch)
+        packet = pages if normal == count else self._scratch[: normal * size]
         payload: Buffer = b""
         if normal:
-            packet = pages if normal == count else self._scratch[: normal * size]
             started = time.perf_counter_ns()
             payload = self._encoder.encode(packet)
             self.counters.codec_ns += time.perf_counter_ns() - started
@@ -118,10 +125,11 @@ class SendingChannel:
             next_packet_size=len(payload),
             packet_num=next(self._packet_numbers),
             zero_pages=count - normal,
-            checksum=0,
             block=wire.encode_block_name(run.block.name),
         )
         self._offsets[8 * count :] = bytes(len(self._offsets) - 8 * count)
+        if self._checksum:
+            sums.seal(self._header, packet)
         self._send([self._header, payload])
         self.counters.packets += 1
         self.counters.normal_pages += normal
@@ -138,7 +146,8 @@ class ReceivingChannel:
     """Receives the packets of one channel, decodes and stores them. Used by one thread.
 
     ``barrier`` keeps the channels together at every SYNC; one of them calls ``synced`` with its
-    number.
+    number. With ``checksum`` no packet is counted, and none stored that is not decoded in place,
+    before its checksums have been compared.
     """
 
     def __init__(
@@ -150,6 +159,8 @@ class ReceivingChannel:
         blocks: Mapping[str, Block],
         barrier: SyncBarrier,
         synced: Callable[[int], None],
+        *,
+        checksum: bool,
     ) -> None:
         self.number = number
         self.link = link
@@ -160,7 +171,8 @@ class ReceivingChannel:
         self._blocks = blocks
         self._barrier = barrier
         self._synced = synced
-        self._parser = ChannelParser(geometry, init=False)
+        self._checksum = checksum
+        self._parser = ChannelParser(geometry, init=False, checksum=checksum)
         self._scratch = memoryview(bytearray(geometry.packet_size))
 
     def run(self) -> None:
@@ -230,11 +242,13 @@ class ReceivingChannel:
         payload = self._next_event()
         if payload is None:
             return
-        if not verbatim:
-            assert isinstance(payload, memoryview)
-            started = time.perf_counter_ns()
-            try:
+        try:
+            if not verbatim:
+                assert isinstance(payload, memoryview)
+                started = time.perf_counter_ns()
                 self._decoder.decode_into(payload, target)
-            except CodecError as error:
-                raise type(error)(f"packet {header.packet_num}: {error}") from error
-            self.counters.codec_ns += time.perf_counter_ns() - started
+                self.counters.codec_ns += time.perf_counter_ns() - started
+            if self._checksum:
+                sums.check_pages(header.checksum, target)
+        except CodecError as error:
+            raise type(error)(f"packet {header.packet_num}: {error}") from error

@@ -71,6 +71,7 @@ class Progress:
     """A snapshot of a transfer. Sizes in bytes, times in seconds, rates in bytes per second.
 
     ``total_pages`` is what the blocks hold, ``None`` where a stream's size is not known.
+    ``checksum``: every packet carries one. ``verified``: whole blocks were compared, too.
     """
 
     codec: str
@@ -80,6 +81,8 @@ class Progress:
     skipped_pages: int
     syncs: int
     channels: tuple[ChannelProgress, ...] = field(default=())
+    checksum: bool = False
+    verified: bool = False
 
     @property
     def normal_pages(self) -> int:

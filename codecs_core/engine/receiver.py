@@ -45,6 +45,7 @@ class Receiver:
     listening or a connected socket) or ``exec:COMMAND``. ``open_block`` makes the blocks that were
     not added, when a sender announces them. ``timeout`` is how many seconds the peer may be
     silent. ``parameters`` holds the local parameters of codecs: codec name → name → value.
+    ``sync_on_finish``: what goes to files is on stable storage before the sender is told.
 
     Raises `UsageError` for wrong arguments, `LinkError` where it cannot listen.
     """
@@ -55,6 +56,7 @@ class Receiver:
         *,
         open_block: BlockFactory | None = None,
         timeout: float = 30.0,
+        sync_on_finish: bool = True,
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         if timeout <= 0:
@@ -64,6 +66,10 @@ class Receiver:
         self._one_stream = carries_one_stream(address)
         self._open_block = open_block
         self._timeout = timeout
+        self._sync_on_finish = sync_on_finish
+        self._checksum = False
+        self._verify = False
+        self._verified = False
         self._parameters = parameters or {}
         self._session = Session()
         self._added: dict[str, Any] = {}
@@ -140,6 +146,8 @@ class Receiver:
             skipped_pages=self._done.skipped_pages if self._done else 0,
             syncs=self._barrier.passed,
             channels=tuple(c.progress() for c in self._channels),
+            checksum=self._checksum,
+            verified=self._verified,
         )
 
     def close(self) -> None:
@@ -210,6 +218,8 @@ class Receiver:
         if hello.shared and hello.channels != 1:
             raise ProtocolError(f"{hello.channels} channels cannot share the control connection")
         self._shared = hello.shared
+        self._checksum = hello.checksum is not None
+        self._verify = hello.verify is not None
         self._geometry = Geometry(hello.page_size, hello.packet_size)
         codec = default_registry().codec_class(hello.codec)
         self._codec = codec.from_parameters(
@@ -264,10 +274,13 @@ class Receiver:
                     self._blocks,
                     self._barrier,
                     lambda sync: control.send(wire.Synced(sync)),
+                    checksum=self._checksum,
                 )
             )
         for block in self._blocks.values():
             block.expect(hello.channels)
+            if self._verify:
+                block.watch()
 
     # The transfer.
 
@@ -289,6 +302,16 @@ class Receiver:
             )
         for name, block in self._blocks.items():
             block.finish(done.sizes.get(name))
+            if self._sync_on_finish:
+                self._session.check()
+                block.sync()
+        for name, digest in done.digests.items():
+            if self._blocks[name].digest(self._session.check) != digest:
+                raise TransferError(
+                    f"block {name!r} is not here what it is at the sender: their digests differ; "
+                    "it was damaged, or changed while it was sent"
+                )
+        self._verified = self._verify
 
     def _handle(self, message: wire.Message) -> bool:
         if not isinstance(message, wire.Done) or self._done is not None:
@@ -296,6 +319,11 @@ class Receiver:
         streams = {name for name, each in self._blocks.items() if each.size is None}
         if message.sizes.keys() != streams:
             raise ProtocolError(f"DONE tells the sizes of {sorted(message.sizes)}, not {streams}")
+        verified = set(self._blocks) if self._verify else set()
+        if message.digests.keys() != verified:
+            raise ProtocolError(
+                f"DONE brings the digests of {sorted(message.digests)}, not {sorted(verified)}"
+            )
         self._done = message
         self._session.notify()
         # A channel of its own connection may still be busy: see that its sender lives.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 from uuid import UUID
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
@@ -23,6 +23,7 @@ from codecs_core.transport.address import ExecAddress, parse
 from codecs_core.transport.connect import carries_one_stream, dial
 from codecs_core.transport.link import Link
 from codecs_core.wire import control as wire
+from codecs_core.wire.checksum import CHECKSUM
 from codecs_core.wire.packet import BLOCK_NAME_SIZE
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender"]
 
+Verify: TypeAlias = Literal["none", "full"]
 _Work: TypeAlias = tuple[Callable[[SendingChannel], None], Latch]
 _DEFAULT_CHANNELS = 2
 
@@ -46,7 +48,9 @@ class Sender:
     ``uri`` is ``tcp:HOST:PORT``, ``unix:PATH``, ``fd:N`` (a connected socket) or ``exec:COMMAND``.
     ``codec`` is a codec, or a codec's name with its ``parameters``. ``channels`` is 1 to 255; by
     default 2, or 1 where ``uri`` leads to one stream only. ``timeout`` is how many seconds the
-    peer may be silent.
+    peer may be silent. ``checksum`` sends one of every packet, which the receiver compares; memory
+    must then not change while a call sends it, see `MemoryBlock`. ``verify="full"`` compares every
+    whole block in the end, as it is at the receiver then.
 
     Leaving the ``with`` block without an error finishes the transfer: everything has arrived and
     is stored. Leaving it with one tells the receiver why. One thread at a time may use a sender;
@@ -63,6 +67,8 @@ class Sender:
         channels: int | None = None,
         geometry: Geometry = DEFAULT_GEOMETRY,
         timeout: float = 30.0,
+        checksum: bool = True,
+        verify: Verify = "none",
         **parameters: Any,
     ) -> None:
         self._address = parse(uri)
@@ -74,12 +80,16 @@ class Sender:
             raise UsageError(f"multifd-channels expects a value between 1 and 255, not {channels}")
         if one and channels > 1:
             raise UsageError(f"{uri} is one connection and carries 1 channel, not {channels}")
+        if verify not in get_args(Verify):
+            raise UsageError(f"verify expects none or full, not {verify!r}")
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
         self._shared = one or (isinstance(self._address, ExecAddress) and channels == 1)
         self._count = channels
         self._geometry = geometry
         self._timeout = timeout
+        self._checksum = checksum
+        self._verify = verify == "full"
         self._session = Session()
         self._control: Control | None = None
         self._blocks: dict[str, Block] = {}
@@ -136,6 +146,9 @@ class Sender:
             return
         with self._failing():
             self._clock.start()
+            if self._verify:
+                for block in self._blocks.values():
+                    block.watch()
             link = dial(self._address, self._timeout)
             self._control = control = Control(link, self._timeout, self._session)
             self._session.on_failure(self._stop)
@@ -192,6 +205,11 @@ class Sender:
                 if each.size is None
             }
             assert self._control is not None
+            digests = {}
+            if self._verify:
+                digests = {
+                    name: each.digest(self._session.check) for name, each in self._blocks.items()
+                }
             self._all_sent = True
             self._control.send(
                 wire.Done(
@@ -199,6 +217,7 @@ class Sender:
                     zero_pages=sum(each.zero_pages for each in counters),
                     skipped_pages=self._skipped,
                     sizes=sizes,
+                    digests=digests,
                 )
             )
             self._session.wait(lambda: self._acknowledged)
@@ -218,6 +237,8 @@ class Sender:
             skipped_pages=self._skipped,
             syncs=self._synced,
             channels=tuple(c.progress() for c in self._channels),
+            checksum=self._checksum,
+            verified=self._verify and self._acknowledged,
         )
 
     def close(self) -> None:
@@ -266,6 +287,8 @@ class Sender:
             parameters=self._codec.wire_parameters(),
             blocks=[wire.BlockInfo(name, each.size) for name, each in self._blocks.items()],
             shared=self._shared,
+            checksum=CHECKSUM if self._checksum else None,
+            verify="full" if self._verify else None,
         )
         control.send_buffers([wire.PREAMBLE, wire.encode(hello)])
         answer = control.receive()
@@ -280,7 +303,9 @@ class Sender:
         for number in range(self._count):
             outlet = DataWriter(control) if self._shared else dial(self._address, self._timeout)
             self._outlets.append(outlet)
-            channel = SendingChannel(number, outlet, self._codec, self._geometry, numbers)
+            channel = SendingChannel(
+                number, outlet, self._codec, self._geometry, numbers, checksum=self._checksum
+            )
             self._channels.append(channel)
             if not self._shared:
                 channel.begin(token)

@@ -130,7 +130,7 @@ class Bridge:
         self._ended()
 
     def _channel(self, inbound: Link, outbound: Link, transcoder: Transcoder) -> None:
-        parser = ChannelParser(transcoder.geometry, init=False)
+        parser = ChannelParser(transcoder.geometry, init=False, checksum=transcoder.arrives_sealed)
         header: PacketHeader | None = None
         while count := inbound.receive_into(parser.buffer()):
             event = parser.advance(count)

@@ -38,6 +38,7 @@ from codecs_core.transport.connect import dial, listen
 from codecs_core.transport.link import Link
 from codecs_core.wire import control as wire
 from codecs_core.wire import packet, qemu
+from codecs_core.wire.checksum import CHECKSUM
 
 __all__ = ["Egress", "Ingress", "Migration", "Relay"]
 
@@ -52,8 +53,9 @@ class Migration:
     """One migration on its way through a relay.
 
     ``key`` is what its channels present: the source's uuid at the egress, the link's token at the
-    ingress. ``process`` is the source QEMU, where that is known. ``token`` and ``codec`` are what
-    the relays have agreed on. ``error`` is what it failed with, once it has ended.
+    ingress. ``process`` is the source QEMU, where that is known. ``token``, ``codec`` and
+    ``checksum`` are what the relays have agreed on. ``error`` is what it failed with, once it has
+    ended.
     """
 
     peer: str
@@ -65,6 +67,7 @@ class Migration:
     ended: bool = False
     token: uuid.UUID | None = None
     codec: Codec | None = None
+    checksum: bool = False
     channels: queue.SimpleQueue[Stranger] = field(default_factory=queue.SimpleQueue)
     numbers: set[int] = field(default_factory=set)
     thread: threading.Thread | None = None
@@ -251,7 +254,8 @@ def _owner(migrations: list[Migration], process: int | None, key: uuid.UUID) -> 
 class Egress(Relay):
     """The relay beside the source: compresses with ``codec`` what QEMU sends.
 
-    ``channels`` is how many QEMU will open, where that is known: the other side is told.
+    ``channels`` is how many QEMU will open, where that is known: the other side is told. With
+    ``checksum`` every packet carries one to the other relay, which leaves it out again.
     """
 
     def __init__(
@@ -261,11 +265,13 @@ class Egress(Relay):
         *,
         codec: str | Codec,
         channels: int | None = None,
+        checksum: bool = True,
         timeout: float = 30.0,
         on_end: Callable[[Migration], None] | None = None,
     ) -> None:
         self._codec = get_codec(codec)
         self._channels = _CHANNELS if channels is None else channels
+        self._checksum = checksum
         self._unclaimed: list[tuple[float, Stranger, packet.ChannelInit]] = []
         super().__init__(listen_uri, connect_uri, timeout=timeout, on_end=on_end)
 
@@ -314,6 +320,7 @@ class Egress(Relay):
                 parameters=self._codec.wire_parameters(),
                 blocks=[],
                 relay=True,
+                checksum=CHECKSUM if self._checksum else None,
             )
             control.send_buffers([wire.PREAMBLE, wire.encode(hello)])
             answer = control.receive()
@@ -340,7 +347,7 @@ class Egress(Relay):
         except BaseException:
             onward.close()
             raise
-        transcoder: Transcoder = Compressor(self._codec, self._geometry)
+        transcoder: Transcoder = Compressor(self._codec, self._geometry, checksum=self._checksum)
         bridge.add_channel(init.channel, stranger.link, onward, transcoder)
 
 
@@ -383,8 +390,7 @@ class Ingress(Relay):
         main: Link | None = None
         try:
             wire.check_preamble(first)
-            codec, main = self._agree(control)
-            migration.codec = codec
+            main = self._agree(control, migration)
             migration.key = uuid.uuid4()
             control.send(wire.Accept(migration.key.hex))
         except BaseException:
@@ -396,8 +402,8 @@ class Ingress(Relay):
         bridge.start()
         return bridge
 
-    def _agree(self, control: Control) -> tuple[Codec, Link]:
-        """Take the egress's offer: its codec, and a connection to the destination."""
+    def _agree(self, control: Control, migration: Migration) -> Link:
+        """Take the egress's offer, and return a connection to the destination."""
         hello = control.receive()
         if not isinstance(hello, wire.Hello):
             raise ProtocolError(f"{control.link.peer} began with {hello.type.name}, not HELLO")
@@ -410,10 +416,11 @@ class Ingress(Relay):
                     f"pages of {hello.page_size} bytes in packets of {hello.packet_size}; this "
                     f"relay passes {geometry.page_size} and {geometry.packet_size}"
                 )
-            codec = get_codec(hello.codec, **hello.parameters)
+            migration.codec = get_codec(hello.codec, **hello.parameters)
+            migration.checksum = hello.checksum is not None
             if self._prepare is not None:
                 self._prepare(None if hello.channels == _CHANNELS else hello.channels)
-            return codec, dial(self._onward, self._timeout)
+            return dial(self._onward, self._timeout)
         except (CodecsCoreError, OSError) as error:
             control.send_last(wire.Reject(reason_of(error)[: wire.MAX_TEXT]))
             raise TransferError(
@@ -436,5 +443,7 @@ class Ingress(Relay):
         except BaseException:
             onward.close()
             raise
-        transcoder: Transcoder = Restorer(migration.codec, self._geometry)
+        transcoder: Transcoder = Restorer(
+            migration.codec, self._geometry, checksum=migration.checksum
+        )
         bridge.add_channel(own.channel, stranger.link, onward, transcoder)

@@ -3,7 +3,8 @@
 Between two relays a packet keeps its header: block, offsets, numbers, SYNC, and whatever stale
 bytes QEMU leaves in it. Changed are the method and the payload's size; the flags that the source
 sent ride in the unused word at offset 36, so that the far relay gives the destination the very
-header that the source sent, with the payload in the source's own codec.
+header that the source sent, with the payload in the source's own codec. Where the relays have
+agreed on checksums, those of the header and the pages ride in the words behind.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from codecs_core.engine.channel import method_of
 from codecs_core.errors import CodecError, ProtocolError, UsageError
 from codecs_core.none import NoneCodec
 from codecs_core.registry import codecs, get_codec
+from codecs_core.wire import checksum as sums
 from codecs_core.wire import packet
 
 __all__ = ["Compressor", "Restorer", "Transcoder"]
@@ -31,14 +33,15 @@ _KNOWN: Final = packet.SYNC | packet.METHOD_MASK
 class Transcoder:
     """One channel's packets, in order. ``codec`` is the one between the relays.
 
-    ``compresses``: towards the other relay.
+    ``checksum``: packets between the relays are sealed. ``compresses``: towards the other relay.
     """
 
     compresses: ClassVar[bool]
 
-    def __init__(self, codec: Codec, geometry: Geometry) -> None:
+    def __init__(self, codec: Codec, geometry: Geometry, *, checksum: bool) -> None:
         self.codec = codec
         self.geometry = geometry
+        self.checksum = checksum
         self._scratch = memoryview(bytearray(geometry.packet_size))
         self._decoders: dict[int, Decoder] = {}
         self._encoders: dict[int, Encoder] = {}
@@ -47,6 +50,11 @@ class Transcoder:
     def computes(self) -> bool:
         """Whether the link's codec makes this work for a CPU, rather than for the kernel."""
         return method_of(self.codec) != 0
+
+    @property
+    def arrives_sealed(self) -> bool:
+        """Whether the headers that come have a checksum of their own."""
+        return self.checksum and not self.compresses
 
     def recode(
         self, header: packet.PacketHeader, raw: memoryview, payload: memoryview
@@ -66,17 +74,20 @@ class Transcoder:
 
     def _recode(
         self, header: packet.PacketHeader, payload: memoryview, source: Codec, target: Codec
-    ) -> Buffer:
+    ) -> tuple[memoryview, Buffer]:
+        """Return a packet's pages, and the payload that ``target`` makes of them."""
         where = f"packet {header.packet_num}: "
         size = header.normal_pages * self.geometry.page_size
         try:
             pages = self._decode(source, payload, size)
+            if self.arrives_sealed:
+                sums.check_pages(header.checksum, pages)
             result = self._encode(target, pages)
         except CodecError as error:
             raise type(error)(where + str(error)) from error
         if not 0 < len(result) <= self.geometry.max_payload:
             raise CodecError(f"{where}{target.name} made {len(result)} bytes of {size}")
-        return result
+        return pages, result
 
     def _decode(self, codec: Codec, payload: memoryview, size: int) -> memoryview:
         method = method_of(codec)
@@ -107,12 +118,20 @@ class Compressor(Transcoder):
     ) -> list[Buffer]:
         """Return the packet as it travels between the relays."""
         _WORD.pack_into(raw, _ORIGINAL_FLAGS, header.flags)
-        if not len(payload):
-            return [raw]
-        result = self._recode(header, payload, _codec_of(header.method), self.codec)
-        sync = header.flags & packet.SYNC
-        _WORD.pack_into(raw, _FLAGS, sync | method_of(self.codec) << packet.METHOD_SHIFT)
-        _WORD.pack_into(raw, _PAYLOAD_SIZE, len(result))
+        pages = payload
+        result: Buffer = b""
+        if len(payload):
+            pages, result = self._recode(header, payload, _codec_of(header.method), self.codec)
+            sync = header.flags & packet.SYNC
+            _WORD.pack_into(raw, _FLAGS, sync | method_of(self.codec) << packet.METHOD_SHIFT)
+            _WORD.pack_into(raw, _PAYLOAD_SIZE, len(result))
+        if self.checksum:
+            if not sums.is_clear(raw):
+                raise ProtocolError(
+                    f"packet {header.packet_num}: the words for its checksums are in use; remedy: "
+                    "a relay with --no-checksum"
+                )
+            sums.seal(raw, pages)
         return [raw, result]
 
 
@@ -133,6 +152,8 @@ class Restorer(Transcoder):
             )
         _WORD.pack_into(raw, _ORIGINAL_FLAGS, 0)
         _WORD.pack_into(raw, _FLAGS, flags)
+        if self.checksum:
+            sums.clear(raw)
         if not len(payload):
             return [raw]
         if header.method != method_of(self.codec):
@@ -141,7 +162,7 @@ class Restorer(Transcoder):
                 "was agreed"
             )
         source = _codec_of((flags & packet.METHOD_MASK) >> packet.METHOD_SHIFT)
-        result = self._recode(header, payload, self.codec, source)
+        _, result = self._recode(header, payload, self.codec, source)
         _WORD.pack_into(raw, _PAYLOAD_SIZE, len(result))
         return [raw, result]
 

@@ -8,12 +8,13 @@ is its own affair.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from codecs_core.errors import ProtocolError, UsageError
 from codecs_core.memory import kernel
+from codecs_core.memory.digest import PIECE, digest_of
 
 __all__ = ["Block", "MemoryBlock", "PageRun"]
 
@@ -133,6 +134,30 @@ class Block:
     def finish(self, size: int | None) -> None:
         """All pages are stored; a stream is told its final ``size``. Raises `TransferError`."""
 
+    def sync(self) -> None:
+        """Bring what is finished to stable storage, where there is any.
+
+        Raises `TransferError` where that fails.
+        """
+
+    # At both ends.
+
+    def watch(self) -> None:
+        """Prepare for `digest`, before the first page is read or stored."""
+
+    def digest(self, check: Callable[[], None]) -> str:
+        """Return the XXH3-128 of all bytes, as they are now, in hex.
+
+        A stream tells that of the bytes which have passed since `watch`. ``check`` is called now
+        and then, and raises where going on is pointless. Raises `TransferError` where the bytes
+        cannot be read.
+        """
+        return digest_of(self.content(), check)
+
+    def content(self) -> Iterator[memoryview]:
+        """Yield all bytes in order, in pieces that are valid until the next."""
+        raise UsageError(f"block {self.name!r} cannot be read as a whole, so not be verified")
+
     def abort(self) -> None:
         """Wake whoever waits inside this block; the transfer has failed."""
 
@@ -143,11 +168,16 @@ class Block:
 class MemoryBlock(Block):
     """A block over any contiguous buffer: bytearray, mmap, numpy array, shared memory.
 
-    The memory is used in place. Receiving needs a writable buffer; raises `UsageError` for one
-    that is not contiguous.
+    The memory is used in place: it must not change while a call sends it, or checksums will tell.
+    ``live`` memory may change at any time, a guest's under its guest, say; it is copied packet by
+    packet before anybody looks at it. Receiving needs a writable buffer; raises `UsageError` for
+    one that is not contiguous.
     """
 
-    def __init__(self, name: str, memory: Any, page_size: int = 4096) -> None:
+    def __init__(
+        self, name: str, memory: Any, page_size: int = 4096, *, live: bool = False
+    ) -> None:
+        self._live = live
         try:
             self._memory = memoryview(memory).cast("B")
         except TypeError as error:
@@ -166,7 +196,7 @@ class MemoryBlock(Block):
             kernel.gather(self._memory, run.where, size, scratch)
             return scratch[: run.count * size]
         pages = self._memory[run.first * size : (run.first + run.count) * size]
-        if len(pages) == run.count * size:
+        if len(pages) == run.count * size and not self._live:
             return pages
         padded = scratch[: run.count * size]
         padded[: len(pages)] = pages
@@ -185,6 +215,11 @@ class MemoryBlock(Block):
     def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
         """Scatter what was not decoded in place, and clear the zero pages."""
         kernel.store(self._memory, offsets, normal, self.page_size, packet)
+
+    def content(self) -> Iterator[memoryview]:
+        """Yield the memory itself."""
+        for start in range(0, len(self._memory), PIECE):
+            yield self._memory[start : start + PIECE]
 
     def close(self) -> None:
         """Let go of the buffer."""

@@ -12,6 +12,7 @@ from typing import Self
 from codecs_core.errors import TransferError, UsageError
 from codecs_core.memory import kernel
 from codecs_core.memory.block import Block, PageRun
+from codecs_core.memory.digest import PIECE
 
 __all__ = ["FileBlock"]
 
@@ -29,6 +30,7 @@ class FileBlock(Block):
         self._fd = fd
         self._length = size
         self._path = os.fspath(path)
+        self._watched = False
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], name: str, page_size: int = 4096) -> Self:
@@ -114,10 +116,7 @@ class FileBlock(Block):
         try:
             kernel.read_pages(self._fd, self._length, where, self.page_size, scratch)
         except OSError as error:
-            reason = error.strerror
-            if error.errno == errno.ENODATA:
-                reason = f"it became shorter than the {self._length} bytes it had at the start"
-            raise TransferError(f"reading {self._path}: {reason}") from error
+            raise self._unreadable(error) from error
         return scratch[: run.count * self.page_size]
 
     def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
@@ -126,6 +125,44 @@ class FileBlock(Block):
             kernel.write_pages(self._fd, self._length, offsets, normal, self.page_size, packet)
         except OSError as error:
             raise TransferError(f"writing {self._path}: {error.strerror}") from error
+
+    def sync(self) -> None:
+        """Write the file through to its device.
+
+        One that is watched is dropped from the cache, so that its digest tells of the device.
+        """
+        try:
+            os.fsync(self._fd)
+            if self._watched:
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError as error:
+            raise TransferError(
+                f"{self._path} cannot be brought to stable storage: {error.strerror}"
+            ) from error
+
+    def watch(self) -> None:
+        """Remember that the file will be read as a whole."""
+        self._watched = True
+
+    def content(self) -> Iterator[memoryview]:
+        """Yield the file's bytes as they are now."""
+        buffer = memoryview(bytearray(PIECE))
+        done = 0
+        while done < self._length:
+            try:
+                count = os.preadv(self._fd, [buffer[: self._length - done]], done)
+                if not count:
+                    raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+            except OSError as error:
+                raise self._unreadable(error) from error
+            done += count
+            yield buffer[:count]
+
+    def _unreadable(self, error: OSError) -> TransferError:
+        reason = error.strerror
+        if error.errno == errno.ENODATA:
+            reason = f"it became shorter than the {self._length} bytes it had at the start"
+        return TransferError(f"reading {self._path}: {reason}")
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -19,13 +19,18 @@ class OutputFile:
     """A file under way: it is written as `partial`, and `commit` gives it its name.
 
     Used with ``with``; what was not committed by the end is removed. ``force`` lets it replace a
-    file of that name. Raises `UsageError` where ``path`` is a directory, or exists and may not be
-    replaced; `TransferError` where it lies in no directory.
+    file of that name, ``sync`` makes the name as lasting as the disk. Raises `UsageError` where
+    ``path`` is a directory, or exists and may not be replaced; `TransferError` where it lies in no
+    directory.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, force: bool = False, sync: bool = False
+    ) -> None:
         self.path = Path(path)
         self._force = force
+        self._sync = sync
+        self._named = False
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a directory; name the file to write")
         if os.path.lexists(self.path) and not force:
@@ -33,14 +38,29 @@ class OutputFile:
         self.partial = _partial(self.path)
 
     def commit(self) -> None:
-        """Give the file its name. Raises `TransferError` where that cannot be done."""
+        """Give the file its name.
+
+        Raises `TransferError` where that cannot be done; it has no name then, unless that of a
+        file that it replaced.
+        """
         try:
             if self._force:
                 os.replace(self.partial, self.path)
             else:
                 self._link()
+                self._named = True
+                self.discard()
+            if self._sync:
+                _sync_directory(self.path.parent)
         except OSError as error:
+            self.withdraw()
             raise TransferError(f"{self.path} cannot be made: {error.strerror}") from error
+
+    def withdraw(self) -> None:
+        """Take the name away again, unless it replaced a file: what came of that is whole."""
+        if self._named:
+            self._named = False
+            self.path.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove what was not committed."""
@@ -101,6 +121,15 @@ class OutputDirectory:
     def __exit__(self, *exception: object) -> None:
         if self.partial.exists():
             shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _sync_directory(path: Path) -> None:
+    """Bring the names in a directory to stable storage."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _partial(path: Path) -> Path:

@@ -11,8 +11,10 @@ import select
 import stat
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
+
+from xxhash import xxh3_128
 
 from codecs_core.errors import ProtocolError, TransferError
 from codecs_core.memory import kernel
@@ -24,18 +26,44 @@ _POLL = 0.2
 """Seconds between two looks at whether the transfer still goes on, while a pipe is silent."""
 
 
-class StreamSource(Block):
+class _Stream(Block):
+    """What both ends of a stream share: an end before its end, and a digest of what passes."""
+
+    ordered = True
+
+    def __init__(self, name: str, size: int | None, page_size: int) -> None:
+        super().__init__(name, size, page_size)
+        self._passed: xxh3_128 | None = None
+        self._aborted = False
+
+    @property
+    def aborted(self) -> bool:
+        """Whether `abort` was called."""
+        return self._aborted
+
+    def watch(self) -> None:
+        """Begin to take a digest of what passes."""
+        self._passed = xxh3_128()
+
+    def digest(self, check: Callable[[], None]) -> str:
+        """Return the digest of what has passed since `watch`."""
+        assert self._passed is not None, "watch comes first"
+        return self._passed.hexdigest()
+
+    def _pass(self, data: memoryview) -> None:
+        if self._passed is not None:
+            self._passed.update(data)
+
+
+class StreamSource(_Stream):
     """A block read from a descriptor, or a binary file object, until its end.
 
     Neither is closed. ``received`` counts the bytes read so far.
     """
 
-    ordered = True
-
     def __init__(self, name: str, source: int | BinaryIO, page_size: int = 4096) -> None:
         super().__init__(name, None, page_size)
         self._source = source
-        self._aborted = False
         self._ended = False
         self.received = 0
 
@@ -56,6 +84,7 @@ class StreamSource(Block):
             self._ended = not count
             filled += count
         self.received += filled
+        self._pass(scratch[:filled])
         whole = -(-filled // self.page_size) * self.page_size
         scratch[filled:whole] = bytes(whole - filled)
         return scratch[:whole]
@@ -75,21 +104,14 @@ class StreamSource(Block):
         """Make a read that waits for the pipe end."""
         self._aborted = True
 
-    @property
-    def aborted(self) -> bool:
-        """Whether `abort` was called."""
-        return self._aborted
 
-
-class StreamSink(Block):
+class StreamSink(_Stream):
     """A block written to a descriptor, or a binary file object, in order.
 
     Channels take turns: each waits until what lies before its packet has been written. With
     ``size`` given exactly that many bytes are written. Raises `ProtocolError` where pages are
     doubled, or missing because no channel is left that could bring them.
     """
-
-    ordered = True
 
     def __init__(
         self,
@@ -105,18 +127,12 @@ class StreamSink(Block):
         self._position = 0
         self._writing = False
         self._held = b""
-        self._aborted = False
         self._owned = -1
         self._sink = sink
         if isinstance(sink, int) and stat.S_ISFIFO(os.fstat(sink).st_mode):
             # A description of its own may be non-blocking without changing the caller's.
             self._owned = os.open(f"/proc/self/fd/{sink}", os.O_WRONLY | os.O_NONBLOCK)
             self._sink = self._owned
-
-    @property
-    def aborted(self) -> bool:
-        """Whether `abort` was called."""
-        return self._aborted
 
     def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
         """Wait for the packet's turn, then write it."""
@@ -157,6 +173,19 @@ class StreamSink(Block):
             self._write(memoryview(self._held)[: size - (whole - self.page_size)])
         if not isinstance(self._sink, int):
             self._sink.flush()
+
+    def sync(self) -> None:
+        """Write a file through to its device; pipes and file objects have none."""
+        if not isinstance(self._sink, int):
+            return
+        try:
+            mode = os.fstat(self._sink).st_mode
+            if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
+                os.fsync(self._sink)
+        except OSError as error:
+            raise TransferError(
+                f"{self.name} cannot be brought to stable storage: {error.strerror}"
+            ) from error
 
     def abort(self) -> None:
         """Wake the channels that wait for their turn."""
@@ -218,9 +247,11 @@ class StreamSink(Block):
             while data:
                 if isinstance(self._sink, int):
                     _wait(self._sink, select.POLLOUT, self)
-                    data = data[os.write(self._sink, data) :]
+                    count = os.write(self._sink, data)
                 else:
-                    data = data[self._sink.write(data) or 0 :]
+                    count = self._sink.write(data) or 0
+                self._pass(data[:count])
+                data = data[count:]
         except OSError as error:
             raise TransferError(f"writing {self.name}: {error.strerror}") from error
 

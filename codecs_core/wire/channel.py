@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Buffer, Geometry
 from codecs_core.errors import ProtocolError, TruncatedStream
+from codecs_core.wire.checksum import check_header
 from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader, header_size
 
 __all__ = ["ChannelParser", "Event"]
@@ -35,12 +36,20 @@ class _State(enum.Enum):
 class ChannelParser:
     """Turns the bytes of one channel into events.
 
-    ``init=False`` starts behind the init, where somebody else has read it. ``position`` counts
-    the bytes taken so far. Memory: one header and one payload of ``geometry.max_payload``.
+    ``init=False`` starts behind the init, where somebody else has read it. ``checksum=True``
+    checks every header against its own. ``position`` counts the bytes taken so far. Memory: one
+    header and one payload of ``geometry.max_payload``.
     """
 
-    def __init__(self, geometry: Geometry = DEFAULT_GEOMETRY, *, init: bool = True) -> None:
+    def __init__(
+        self,
+        geometry: Geometry = DEFAULT_GEOMETRY,
+        *,
+        init: bool = True,
+        checksum: bool = False,
+    ) -> None:
         self.geometry = geometry
+        self._checksum = checksum
         self.position = 0
         self._header = memoryview(bytearray(header_size(geometry)))
         self._payload = memoryview(bytearray(geometry.max_payload))
@@ -92,6 +101,8 @@ class ChannelParser:
             init = ChannelInit.decode(whole)
             self._expect(_State.HEADER)
             return init
+        if self._checksum:
+            check_header(whole)
         header = PacketHeader.decode(whole, self.geometry)
         self._expect(_State.PAYLOAD if header.payload_size else _State.HEADER, header.payload_size)
         return header

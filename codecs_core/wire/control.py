@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import Annotated, ClassVar, Final, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -62,6 +62,7 @@ FRAME_HEADER_SIZE: Final = _FRAME.size
 MAX_TEXT = 4096
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 BlockName = Annotated[str, Meta(min_length=1, max_length=BLOCK_NAME_SIZE - 1)]
 
 
@@ -92,13 +93,15 @@ class BlockInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Count | None
 
 
-class Hello(_Body, frozen=True):
+class Hello(_Body, frozen=True, omit_defaults=True):
     """The sender's offer: sizes in bytes, the codec by name with its parameters, the blocks.
 
     ``shared``: the one channel travels in DATA frames of this connection, because the transport
     gives no other. ``relay``: the link carries a migration between two QEMUs. DATA frames are
     then the main channel, verbatim and both ways, and an empty one ends its direction; up to
-    ``channels`` channels may join, whenever they come.
+    ``channels`` channels may join, whenever they come. ``checksum`` names what every packet
+    carries of its header and its pages, see `codecs_core.wire.checksum`. ``verify``: DONE will
+    bring the digests of whole blocks.
     """
 
     type: ClassVar[Type] = Type.HELLO
@@ -111,6 +114,8 @@ class Hello(_Body, frozen=True):
     blocks: list[BlockInfo]
     shared: bool = False
     relay: bool = False
+    checksum: Literal["xxh3-64"] | None = None
+    verify: Literal["full"] | None = None
 
 
 class Accept(_Body, frozen=True):
@@ -139,17 +144,20 @@ class Synced(_Body, frozen=True):
     number: Count
 
 
-class Done(_Body, frozen=True):
+class Done(_Body, frozen=True, omit_defaults=True):
     """All is sent: how many pages of each kind, and the final sizes of the streams, in bytes.
 
-    ``skipped_pages`` were not sent, as they are zero at both ends.
+    ``skipped_pages`` were not sent, as they are zero at both ends. ``digests`` are the XXH3-128
+    of the blocks, where HELLO has said so.
     """
 
     type: ClassVar[Type] = Type.DONE
+    limit: ClassVar[int] = 2 << 20
     normal_pages: Count
     zero_pages: Count
     skipped_pages: Count
     sizes: dict[BlockName, Count]
+    digests: dict[BlockName, Digest] = {}
 
 
 class Ack(_Body, frozen=True):

@@ -83,8 +83,9 @@ class PacketHeader:
     """The header of one RAM packet.
 
     ``offsets`` is the used part of the wire's array: ``normal_pages + zero_pages`` big-endian
-    u64, the normal pages first; each is a byte offset in the block. ``checksum`` rides in the
-    first unused u64 (at offset 40), zero unless both ends have agreed on it.
+    u64, the normal pages first; each is a byte offset in the block. ``checksum`` of the pages
+    rides in the first unused u64 (at offset 40), zero unless both ends have agreed on it; that of
+    the header itself behind it is not looked at here.
     """
 
     method: int
@@ -215,8 +216,8 @@ def pack_fixed(
     next_packet_size: int,
     packet_num: int,
     zero_pages: int,
-    checksum: int,
     block: bytes,
+    checksum: int = 0,
 ) -> None:
     """Write a header's first 320 bytes; the offsets behind them are left as they are."""
     _FIXED.pack_into(
