@@ -53,7 +53,7 @@ def test_readme_names_every_command() -> None:
 
 def test_wire_format_names_every_control_message() -> None:
     page = (ROOT / "docs/wire-format.md").read_text()
-    rows = dict(re.findall(r"^\| (\d) \| ([A-Z]+) \|", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| (\d+) \| ([A-Z]+) \|", page, re.MULTILINE))
     assert rows == {str(each.value): each.name for each in control.Type}
 
 

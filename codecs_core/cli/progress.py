@@ -62,8 +62,13 @@ def summary(progress: Progress) -> str:
         f"{progress.codec or 'no codec'}, ratio {progress.ratio:.2f}; "
         f"{'' if share is None else f'{share:.0%} of the packets in hardware; '}"
         f"{progress.zero_pages + progress.skipped_pages} of {progress.pages} pages zero; "
-        f"{_checked(progress)}"
+        f"{_held(progress)}{_checked(progress)}"
     )
+
+
+def _held(progress: Progress) -> str:
+    count = progress.held_pages * progress.page_size
+    return f"{size(count)} were there already; " if count else ""
 
 
 def _checked(progress: Progress) -> str:

@@ -39,6 +39,12 @@ STREAM = "-"
 @click.argument("dest")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Keep what has come of a file, should the transfer fail, and go on with it next time.",
+)
+@click.option(
     "--sync-on-finish/--no-sync-on-finish",
     default=True,
     show_default=True,
@@ -52,6 +58,7 @@ def command(
     uri: str,
     dest: str,
     force: bool,
+    resume: bool,
     sync_on_finish: bool,
     timeout: float,
     as_json: bool,
@@ -63,7 +70,9 @@ def command(
 
     DEST is a directory that exists, where files get the names that the sender gives them; or the
     name for the one file that comes; or '-' to write it to standard output. A file appears when
-    it is whole, with mode 0600. The sender chooses the codec and the number of channels.
+    it is whole, with mode 0600. Should the transfer fail, what has come of a file is kept beside
+    its place, hidden, and the next transfer leaves out what of it is the same at the sender. The
+    sender chooses the codec and the number of channels.
     """
     from codecs_core.cli.progress import announce, drawn, summary
     from codecs_core.engine.receiver import Receiver
@@ -71,7 +80,7 @@ def command(
     if as_json and dest == STREAM:
         raise UsageError("--json and DEST '-' both write to standard output; give one of them")
     with ExitStack() as stack:
-        target = _Destination(dest, force, sync_on_finish, stack)
+        target = _Destination(dest, stack, force=force, sync=sync_on_finish, resume=resume)
         receiver = stack.enter_context(
             Receiver(
                 uri,
@@ -94,13 +103,18 @@ def command(
 class _Destination:
     """Makes the blocks that a sender announces, in files that ``stack`` owns."""
 
-    def __init__(self, dest: str, force: bool, sync: bool, stack: ExitStack) -> None:
+    def __init__(
+        self, dest: str, stack: ExitStack, *, force: bool, sync: bool, resume: bool
+    ) -> None:
         self.files: list[OutputFile] = []
         self._dest = dest
         self._force = force
         self._sync = sync
+        self._resume = resume
         self._stack = stack
         self._taken = False
+        # Runs when the files have left the stack, and only what is kept of them is still there.
+        stack.callback(self._tell_kept)
         if dest != STREAM and not os.path.isdir(dest):
             # What is wrong with the name is better said before a sender comes.
             self._output(Path(dest))
@@ -118,10 +132,15 @@ class _Destination:
         else:
             self._take_only(name)
             path = Path(self._dest)
-        output = self._stack.enter_context(self._output(path))
+        resume = self._resume and size is not None
+        output = self._stack.enter_context(self._output(path, keep=resume))
         self.files.append(output)
         if size is not None:
-            return FileBlock.create(output.partial, size, name, page_size, shown=path)
+            block = FileBlock.create(
+                output.partial, size, name, page_size, shown=path, resume=resume
+            )
+            output.claim()
+            return block
         fd = os.open(output.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._stack.callback(os.close, fd)
         return StreamSink(name, fd, None, page_size)
@@ -136,10 +155,21 @@ class _Destination:
                 each.withdraw()
             raise
 
-    def _output(self, path: Path) -> OutputFile:
+    def _tell_kept(self) -> None:
+        from codecs_core.cli.progress import announce
+
+        for each in self.files:
+            if each.partial.exists():
+                announce(
+                    f"kept what has come of {each.path} as {each.partial}; remedy: the same "
+                    "commands again, which go on from there",
+                    always=True,
+                )
+
+    def _output(self, path: Path, *, keep: bool = False) -> OutputFile:
         from codecs_core.memory.output import OutputFile
 
-        return OutputFile(path, force=self._force, sync=self._sync)
+        return OutputFile(path, force=self._force, sync=self._sync, keep=keep)
 
     def _take_only(self, name: str) -> None:
         if self._taken:

@@ -50,6 +50,12 @@ STREAM_NAME = "stdin"
     show_default=True,
     help="In the end, read every file again at both ends, and compare.",
 )
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Leave out what the receiver proves to hold from an earlier transfer.",
+)
 @timeout_option
 @json_option
 @click.pass_context
@@ -60,6 +66,7 @@ def command(
     multifd_channels: int,
     checksum: bool,
     verify: Verify,
+    resume: bool,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -84,6 +91,7 @@ def command(
         timeout=timeout,
         checksum=checksum,
         verify=verify,
+        resume=resume,
     ) as sender:
         for source in sources:
             _add(sender, source)

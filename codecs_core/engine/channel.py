@@ -87,7 +87,7 @@ class SendingChannel:
         header = wire.PacketHeader(method=0, packet_num=next(self._packet_numbers), sync=True)
         encoded = bytearray(header.encode(self._geometry))
         if self._checksum:
-            sums.seal(encoded, b"")
+            sums.seal(encoded)
         self._send([encoded])
 
     def end(self) -> None:
@@ -108,6 +108,8 @@ class SendingChannel:
         normal = kernel.scan(pages, size, run.first, run.where, self._offsets, self._scratch)
         packet = pages if normal == count else self._scratch[: normal * size]
         payload: Buffer = b""
+        # First, so that the encoder finds the pages in the cache.
+        checksum = sums.of_pages(packet) if self._checksum else 0
         if normal:
             started = time.perf_counter_ns()
             payload = self._encoder.encode(packet)
@@ -129,7 +131,7 @@ class SendingChannel:
         )
         self._offsets[8 * count :] = bytes(len(self._offsets) - 8 * count)
         if self._checksum:
-            sums.seal(self._header, packet)
+            sums.seal(self._header, checksum)
         self._send([self._header, payload])
         self.counters.packets += 1
         self.counters.normal_pages += normal

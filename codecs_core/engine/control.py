@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+
+from xxhash import xxh3_64
 
 from codecs_core.codec import Buffer
 from codecs_core.engine.session import Session
-from codecs_core.errors import CodecsCoreError, LinkError, ProtocolError, RemoteError
+from codecs_core.errors import CodecsCoreError, LinkError, LinkTimeout, ProtocolError, RemoteError
 from codecs_core.transport.link import Link
 from codecs_core.wire import control as wire
 
@@ -17,16 +20,25 @@ _LAST_WORDS = 1.0
 """Seconds to wait for the connection, should another thread be sending, to tell of a failure."""
 
 
+_FRAME = 4
+"""How many times the timeout a frame of DATA may take; a packet on a slow link takes a while."""
+_AGREEING = (wire.Type.HELLO, wire.Type.ACCEPT, wire.Type.HELD)
+
+
 class Control:
     """Sends and receives messages on a link. `send` may be called from any thread.
 
     ``timeout`` is how long, in seconds, the peer may be silent; this side shows life four times
-    as often. Should ``session`` fail, the peer is told why.
+    as often. Should ``session`` fail, the peer is told why. ``agreed`` has taken the bodies of
+    the messages by which the two ends have come to an agreement, as they were sent or received;
+    ``done`` is that of DONE.
     """
 
     def __init__(self, link: Link, timeout: float, session: Session) -> None:
         self.link = link
         self.timeout = timeout
+        self.agreed = xxh3_64()
+        self.done = b""
         self._session = session
         self._sending = threading.Lock()
         self._closed = threading.Event()
@@ -37,7 +49,20 @@ class Control:
 
     def send(self, message: wire.Message) -> None:
         """Send one message."""
-        self.send_buffers([wire.encode(message)])
+        self.send_buffers([self._encode(message)])
+
+    def offer(self, hello: wire.Hello) -> wire.Accept:
+        """Begin the connection: say what is offered, and return what the peer says to it.
+
+        Raises `RemoteError` where it refuses, otherwise as `receive`.
+        """
+        self.send_buffers([wire.PREAMBLE, self._encode(hello)])
+        answer = self.receive()
+        if isinstance(answer, wire.Reject):
+            raise RemoteError(f"{self.link.peer} refuses: {answer.reason}")
+        if not isinstance(answer, wire.Accept):
+            raise ProtocolError(f"{self.link.peer} answered {answer.type.name} to HELLO")
+        return answer
 
     def send_buffers(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames that are encoded already."""
@@ -74,6 +99,7 @@ class Control:
         if body is None:
             raise LinkError(f"{self.link.peer} closed the connection inside a message")
         message = wire.decode(kind, body)
+        self._remember(kind, body)
         if isinstance(message, wire.Error):
             raise RemoteError(message.reason)
         return message
@@ -108,6 +134,17 @@ class Control:
         """Show life no longer, and wake the reader."""
         self._closed.set()
         self.link.abort()
+
+    def _encode(self, message: wire.Message) -> bytes:
+        frame = wire.encode(message)
+        self._remember(message.type, frame[wire.FRAME_HEADER_SIZE :])
+        return frame
+
+    def _remember(self, kind: wire.Type, body: Buffer) -> None:
+        if kind in _AGREEING:
+            self.agreed.update(body)
+        elif kind is wire.Type.DONE:
+            self.done = bytes(body)
 
     def _read(self, handle: Callable[[wire.Message], bool]) -> None:
         try:
@@ -166,12 +203,17 @@ class DataWriter:
 
 
 class DataReader:
-    """The other end of a `DataWriter`: hands DATA on, and all other messages to ``handle``."""
+    """The other end of a `DataWriter`: hands DATA on, and all other messages to ``handle``.
+
+    A frame that does not end is given up after four times the timeout: its length was damaged, and
+    what comes are signs of life.
+    """
 
     def __init__(self, control: Control, handle: Callable[[wire.Message], bool]) -> None:
         self._control = control
         self._handle = handle
         self._rest = 0
+        self._waited = 0.0
         self._ended = False
 
     def receive_into(self, buffer: memoryview) -> int:
@@ -180,16 +222,25 @@ class DataReader:
             kind, length = self._control.receive_header()
             if kind is wire.Type.DATA:
                 self._rest = length
+                self._waited = 0.0
                 continue
             message = self._control.receive_body(kind, length)
             if not isinstance(message, wire.KeepAlive):
                 self._ended = not self._handle(message)
         if self._ended:
             return 0
+        started = time.monotonic()
         count = self._control.link.receive_into(buffer[: self._rest])
         if not count:
             raise LinkError(f"{self._control.link.peer} disappeared inside a packet")
         self._rest -= count
+        # Only our waiting counts: storing may take as long as it likes.
+        self._waited += time.monotonic() - started
+        if self._rest and self._waited > _FRAME * self._control.timeout:
+            raise LinkTimeout(
+                f"receiving: {self._rest} bytes of a packet did not come from "
+                f"{self._control.link.peer} in {self._waited:.1f} s"
+            )
         return count
 
     def abort(self) -> None:

@@ -71,6 +71,7 @@ class Progress:
     """A snapshot of a transfer. Sizes in bytes, times in seconds, rates in bytes per second.
 
     ``total_pages`` is what the blocks hold, ``None`` where a stream's size is not known.
+    ``skipped_pages`` are zero at both ends, ``held_pages`` were at the receiver before.
     ``checksum``: every packet carries one. ``verified``: whole blocks were compared, too.
     """
 
@@ -81,6 +82,7 @@ class Progress:
     skipped_pages: int
     syncs: int
     channels: tuple[ChannelProgress, ...] = field(default=())
+    held_pages: int = 0
     checksum: bool = False
     verified: bool = False
 
@@ -96,8 +98,8 @@ class Progress:
 
     @property
     def pages(self) -> int:
-        """Pages dealt with: normal, zero, and those skipped as holes."""
-        return self.normal_pages + self.zero_pages + self.skipped_pages
+        """Pages dealt with: normal, zero, those skipped as holes, and those held already."""
+        return self.normal_pages + self.zero_pages + self.skipped_pages + self.held_pages
 
     @property
     def memory_bytes(self) -> int:

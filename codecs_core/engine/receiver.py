@@ -13,6 +13,7 @@ from codecs_core.engine.channel import Inlet, ReceivingChannel
 from codecs_core.engine.control import Control, DataReader, reason_of
 from codecs_core.engine.progress import Clock, Progress
 from codecs_core.engine.reception import Reception
+from codecs_core.engine.resume import held
 from codecs_core.engine.session import Latch, Session
 from codecs_core.engine.sync import SyncBarrier
 from codecs_core.errors import CodecsCoreError, ProtocolError, TransferError, UsageError
@@ -70,6 +71,7 @@ class Receiver:
         self._checksum = False
         self._verify = False
         self._verified = False
+        self._held: list[Block] = []
         self._parameters = parameters or {}
         self._session = Session()
         self._added: dict[str, Any] = {}
@@ -146,6 +148,7 @@ class Receiver:
             skipped_pages=self._done.skipped_pages if self._done else 0,
             syncs=self._barrier.passed,
             channels=tuple(c.progress() for c in self._channels),
+            held_pages=self._done.held_pages if self._done else 0,
             checksum=self._checksum,
             verified=self._verified,
         )
@@ -201,7 +204,9 @@ class Receiver:
             ) from error
         token = uuid.uuid4()
         zeroed = [name for name, each in self._blocks.items() if each.reads_zero]
-        control.send(wire.Accept(token.hex, zeroed))
+        if hello.resume:
+            self._held = [each for each in self._blocks.values() if each.resumed]
+        control.send(wire.Accept(token.hex, zeroed, [each.name for each in self._held]))
         return hello, token
 
     def _take(self, hello: wire.Hello) -> None:
@@ -289,6 +294,9 @@ class Receiver:
         ended = Latch(self._session, len(self._channels))
         for channel in self._channels:
             self._session.start(f"multifd-recv-{channel.number}", _run, channel, ended, busy=True)
+        for block in self._held:
+            for message in held(block, self._geometry, self._session.check):
+                control.send(message)
         ended.wait()
         self._session.wait(lambda: self._done is not None)
         done = self._done
@@ -324,10 +332,21 @@ class Receiver:
             raise ProtocolError(
                 f"DONE brings the digests of {sorted(message.digests)}, not {sorted(verified)}"
             )
+        if self._checksum:
+            self._check_agreed(message)
         self._done = message
         self._session.notify()
         # A channel of its own connection may still be busy: see that its sender lives.
         return not self._shared
+
+    def _check_agreed(self, done: wire.Done) -> None:
+        """Raise `ProtocolError` where the two ends have not heard what the other has said."""
+        assert self._control is not None
+        if not wire.is_sealed(done, self._control.done, self._control.agreed):
+            raise ProtocolError(
+                f"DONE has the checksum {done.checksum}, which is not that of what was said: a "
+                "message was damaged on the way"
+            )
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -338,6 +357,9 @@ class Receiver:
         except BaseException as error:
             self._session.fail(error)
             self.close()
+            # What had joined when another thread closed us, but was not ours yet.
+            for link in self._links:
+                link.close()
             self._session.check()
             raise
 

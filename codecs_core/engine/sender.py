@@ -14,9 +14,10 @@ from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
 from codecs_core.engine.channel import SendingChannel
 from codecs_core.engine.control import Control, DataWriter
 from codecs_core.engine.progress import Clock, Progress
+from codecs_core.engine.resume import Comparison
 from codecs_core.engine.round import Round
 from codecs_core.engine.session import Latch, Session
-from codecs_core.errors import ProtocolError, RemoteError, TransferError, UsageError
+from codecs_core.errors import ProtocolError, TransferError, UsageError
 from codecs_core.memory.block import Block, MemoryBlock, PageRun
 from codecs_core.registry import get_codec
 from codecs_core.transport.address import ExecAddress, parse
@@ -50,7 +51,8 @@ class Sender:
     default 2, or 1 where ``uri`` leads to one stream only. ``timeout`` is how many seconds the
     peer may be silent. ``checksum`` sends one of every packet, which the receiver compares; memory
     must then not change while a call sends it, see `MemoryBlock`. ``verify="full"`` compares every
-    whole block in the end, as it is at the receiver then.
+    whole block in the end, as it is at the receiver then. ``resume`` leaves out what the receiver
+    proves to hold from an earlier transfer.
 
     Leaving the ``with`` block without an error finishes the transfer: everything has arrived and
     is stored. Leaving it with one tells the receiver why. One thread at a time may use a sender;
@@ -69,6 +71,7 @@ class Sender:
         timeout: float = 30.0,
         checksum: bool = True,
         verify: Verify = "none",
+        resume: bool = True,
         **parameters: Any,
     ) -> None:
         self._address = parse(uri)
@@ -90,6 +93,8 @@ class Sender:
         self._timeout = timeout
         self._checksum = checksum
         self._verify = verify == "full"
+        self._resume = resume
+        self._held: dict[str, Comparison] = {}
         self._session = Session()
         self._control: Control | None = None
         self._blocks: dict[str, Block] = {}
@@ -99,6 +104,7 @@ class Sender:
         self._outlets: list[Link | DataWriter] = []
         self._clock = Clock()
         self._skipped = 0
+        self._held_pages = 0
         self._syncs = 0
         self._synced = 0
         self._all_sent = False
@@ -152,10 +158,14 @@ class Sender:
             link = dial(self._address, self._timeout)
             self._control = control = Control(link, self._timeout, self._session)
             self._session.on_failure(self._stop)
-            accept = self._agree(control)
+            accept = control.offer(self._hello())
             self._zeroed = set(accept.zeroed)
+            self._held = {
+                name: Comparison(self._held_block(name), self._geometry) for name in accept.held
+            }
             control.start(self._handle)
             self._open_channels(control, UUID(accept.token))
+            self._session.wait(lambda: all(each.ended for each in self._held.values()))
 
     def send(self, *names: str) -> None:
         """Send all pages of these blocks, or of all blocks, and return when they are on the wire.
@@ -177,6 +187,7 @@ class Sender:
         runs = list(block.runs_of(pages, self._geometry.pages_per_packet))
         self.connect()
         self._zeroed.discard(name)
+        self._held.pop(name, None)
         self._send_round(runs)
 
     def sync(self) -> None:
@@ -211,15 +222,17 @@ class Sender:
                     name: each.digest(self._session.check) for name, each in self._blocks.items()
                 }
             self._all_sent = True
-            self._control.send(
-                wire.Done(
-                    normal_pages=sum(each.normal_pages for each in counters),
-                    zero_pages=sum(each.zero_pages for each in counters),
-                    skipped_pages=self._skipped,
-                    sizes=sizes,
-                    digests=digests,
-                )
+            done = wire.Done(
+                normal_pages=sum(each.normal_pages for each in counters),
+                zero_pages=sum(each.zero_pages for each in counters),
+                skipped_pages=self._skipped,
+                held_pages=self._held_pages,
+                sizes=sizes,
+                digests=digests,
             )
+            if self._checksum:
+                done = wire.seal(done, self._control.agreed)
+            self._control.send(done)
             self._session.wait(lambda: self._acknowledged)
             self._finished = True
         self._clock.stop()
@@ -237,6 +250,7 @@ class Sender:
             skipped_pages=self._skipped,
             syncs=self._synced,
             channels=tuple(c.progress() for c in self._channels),
+            held_pages=self._held_pages,
             checksum=self._checksum,
             verified=self._verify and self._acknowledged,
         )
@@ -278,8 +292,8 @@ class Sender:
         finally:
             self.close()
 
-    def _agree(self, control: Control) -> wire.Accept:
-        hello = wire.Hello(
+    def _hello(self) -> wire.Hello:
+        return wire.Hello(
             page_size=self._geometry.page_size,
             packet_size=self._geometry.packet_size,
             channels=self._count,
@@ -289,14 +303,8 @@ class Sender:
             shared=self._shared,
             checksum=CHECKSUM if self._checksum else None,
             verify="full" if self._verify else None,
+            resume=self._resume,
         )
-        control.send_buffers([wire.PREAMBLE, wire.encode(hello)])
-        answer = control.receive()
-        if isinstance(answer, wire.Reject):
-            raise RemoteError(f"{control.link.peer} refuses: {answer.reason}")
-        if not isinstance(answer, wire.Accept):
-            raise ProtocolError(f"{control.link.peer} answered {answer.type.name} to HELLO")
-        return answer
 
     def _open_channels(self, control: Control, token: UUID) -> None:
         numbers = itertools.count()
@@ -320,10 +328,18 @@ class Sender:
             self._synced = number
         elif isinstance(message, wire.Ack) and self._all_sent:
             self._acknowledged = True
+        elif isinstance(message, wire.Held) and message.block in self._held:
+            self._held[message.block].take(message)
         else:
             raise ProtocolError(f"the receiver sent {message.type.name} where none was due")
         self._session.notify()
         return not self._acknowledged
+
+    def _held_block(self, name: str) -> Block:
+        block = self._blocks.get(name)
+        if block is None or block.size is None or not self._resume:
+            raise ProtocolError(f"the receiver holds block {name!r}, of which it was not asked")
+        return block
 
     def _block(self, name: str) -> Block:
         if name not in self._blocks:
@@ -334,11 +350,19 @@ class Sender:
     def _all_runs(self, block: Block) -> Iterator[PageRun]:
         skip_holes = block.name in self._zeroed
         self._zeroed.discard(block.name)
+        held = self._held.pop(block.name, None)
+        if held is None:
+            runs = block.runs(self._geometry.pages_per_packet, skip_holes=skip_holes)
+        else:
+            runs = held.runs()
+            self._held_pages += held.held_pages
         sent = 0
-        for run in block.runs(self._geometry.pages_per_packet, skip_holes=skip_holes):
+        for run in runs:
             sent += run.count
             yield run
-        if skip_holes:
+        if held is not None:
+            self._skipped += block.pages - sent - held.held_pages
+        elif skip_holes:
             self._skipped += block.pages - sent
 
     def _send_round(self, runs: Iterable[PageRun]) -> None:

@@ -93,12 +93,16 @@ class Session:
         thread = threading.Thread(
             target=self._guard, args=(busy, target, *arguments), name=name, daemon=True
         )
-        self._threads.append(thread)
-        thread.start()
+        # Whoever joins finds every thread started.
+        with self._changed:
+            self._threads.append(thread)
+            thread.start()
 
     def join(self) -> None:
         """Wait until every thread has ended."""
-        for thread in self._threads:
+        with self._changed:
+            threads = list(self._threads)
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
 

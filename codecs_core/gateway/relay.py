@@ -26,7 +26,6 @@ from codecs_core.errors import (
     CodecsCoreError,
     LinkError,
     ProtocolError,
-    RemoteError,
     TransferError,
     UsageError,
 )
@@ -322,12 +321,7 @@ class Egress(Relay):
                 relay=True,
                 checksum=CHECKSUM if self._checksum else None,
             )
-            control.send_buffers([wire.PREAMBLE, wire.encode(hello)])
-            answer = control.receive()
-            if isinstance(answer, wire.Reject):
-                raise RemoteError(f"{control.link.peer} refuses: {answer.reason}")
-            if not isinstance(answer, wire.Accept):
-                raise ProtocolError(f"{control.link.peer} answered {answer.type.name} to HELLO")
+            answer = control.offer(hello)
         except BaseException:
             control.close()
             raise

@@ -131,7 +131,7 @@ class Compressor(Transcoder):
                     f"packet {header.packet_num}: the words for its checksums are in use; remedy: "
                     "a relay with --no-checksum"
                 )
-            sums.seal(raw, pages)
+            sums.seal(raw, sums.of_pages(pages))
         return [raw, result]
 
 

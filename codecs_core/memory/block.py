@@ -46,6 +46,9 @@ class Block:
     reads_zero = False
     """Whether all pages read as zero before anything is stored, so that holes need not be sent."""
 
+    resumed = False
+    """Whether an earlier transfer has left something here; pages without data read as zero."""
+
     def __init__(self, name: str, size: int | None, page_size: int) -> None:
         self.name = name
         self.size = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from array import array
@@ -61,26 +62,34 @@ class FileBlock(Block):
         page_size: int = 4096,
         *,
         shown: str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ) -> Self:
         """Create a file of ``size`` bytes to receive into: one hole, mode 0600.
 
-        ``shown`` is the path for messages, where ``path`` is a temporary one. Raises
+        ``shown`` is the path for messages, where ``path`` is a temporary one. ``resume`` takes the
+        file as it is, where there is one of that size which nobody else is using. Raises
         `TransferError` where it exists or cannot be made.
         """
         shown = path if shown is None else shown
+        how = os.O_NOFOLLOW if resume else os.O_EXCL
+        left = False
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | how, 0o600)
             try:
+                if resume:
+                    left = _claim(fd, path, size)
                 os.ftruncate(fd, size)
             except BaseException:
                 os.close(fd)
-                os.unlink(path)
+                if not resume:
+                    os.unlink(path)
                 raise
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise TransferError(f"{os.fspath(shown)} cannot be made: {reason}") from error
         block = cls(name, fd, size, shown, page_size)
-        block.reads_zero = True
+        block.reads_zero = not left
+        block.resumed = left
         return block
 
     def runs(self, per_packet: int, *, skip_holes: bool = False) -> Iterator[PageRun]:
@@ -169,3 +178,27 @@ class FileBlock(Block):
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+
+
+def _claim(fd: int, path: str | os.PathLike[str], size: int) -> bool:
+    """Make a file that may have been left over ours; tell whether it holds something of use.
+
+    Raises `OSError` where another process is using it, or it is not what a receiver leaves.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(error.errno, "another receiver is writing it") from None
+    except OSError as error:
+        reason = f"its file system has no locks ({error.strerror}); remedy: --no-resume"
+        raise OSError(error.errno, reason) from None
+    found = os.fstat(fd)
+    # Its last user may have given it its final name between our opening and our lock.
+    if not os.path.samestat(found, os.lstat(path)) or found.st_nlink != 1:
+        raise OSError(errno.EBUSY, f"{os.fspath(path)} has another name, too; remedy: remove it")
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise OSError(errno.EPERM, f"{os.fspath(path)} is another user's, or no file")
+    if found.st_size == size:
+        return found.st_blocks > 0
+    os.ftruncate(fd, 0)
+    return False

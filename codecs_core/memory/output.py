@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,23 +21,32 @@ class OutputFile:
     """A file under way: it is written as `partial`, and `commit` gives it its name.
 
     Used with ``with``; what was not committed by the end is removed. ``force`` lets it replace a
-    file of that name, ``sync`` makes the name as lasting as the disk. Raises `UsageError` where
+    file of that name, ``sync`` makes the name as lasting as the disk. ``keep`` leaves what was
+    not committed, if there is anything in it, where the next one for this name finds it; who has
+    made sure that nobody else is using it says so by `claim`. Raises `UsageError` where
     ``path`` is a directory, or exists and may not be replaced; `TransferError` where it lies in no
     directory.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, force: bool = False, sync: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        sync: bool = False,
+        keep: bool = False,
     ) -> None:
         self.path = Path(path)
         self._force = force
         self._sync = sync
         self._named = False
+        self._keep = keep
+        self._ours = not keep
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a directory; name the file to write")
         if os.path.lexists(self.path) and not force:
             raise UsageError(f"{self.path} exists; --force replaces it")
-        self.partial = _partial(self.path)
+        self.partial = _partial(self.path, lasting=keep)
 
     def commit(self) -> None:
         """Give the file its name.
@@ -60,7 +71,12 @@ class OutputFile:
         """Take the name away again, unless it replaced a file: what came of that is whole."""
         if self._named:
             self._named = False
-            self.path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.replace(self.path, self.partial)
+
+    def claim(self) -> None:
+        """What stands at `partial` has become ours, where it might have been another's."""
+        self._ours = True
 
     def discard(self) -> None:
         """Remove what was not committed."""
@@ -75,7 +91,14 @@ class OutputFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.discard()
+        if self._ours and not (self._keep and self._has_data()):
+            self.discard()
+
+    def _has_data(self) -> bool:
+        try:
+            return os.lstat(self.partial).st_blocks > 0
+        except OSError:
+            return False
 
     def _link(self) -> None:
         """Name the file without ever replacing one that came meanwhile."""
@@ -132,10 +155,11 @@ def _sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def _partial(path: Path) -> Path:
-    """Where something is made that shall become ``path``."""
+def _partial(path: Path, *, lasting: bool = False) -> Path:
+    """Where something is made that shall become ``path``; ``lasting``: always the same place."""
     if not path.parent.is_dir():
         raise TransferError(f"{path} cannot be made: {path.parent} is no directory")
     # The name is cut so that the longest one still has room for what is added.
     stem = os.fsdecode(os.fsencode(path.name)[:200])
-    return path.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    return path.with_name(f".{stem}.{name if lasting else secrets.token_hex(4)}.part")

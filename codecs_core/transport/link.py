@@ -6,6 +6,7 @@ network is a `LinkError` that names the peer.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import subprocess
@@ -92,11 +93,18 @@ class Link:
     def receive_exactly(self, size: int) -> bytearray | None:
         """Return ``size`` bytes, or ``None`` where the stream ends before the first of them.
 
-        Raises `LinkError` where it ends among them.
+        Raises `LinkError` where it ends among them, `LinkTimeout` where not all of them come in
+        the time that is set for one wait.
         """
         data = bytearray(size)
         filled = 0
+        give_up = time.monotonic() + (self._timeout or math.inf)
         while filled < size:
+            if filled and time.monotonic() > give_up:
+                raise LinkTimeout(
+                    f"receiving: {self.peer} sent {filled} of a message's {size} bytes in "
+                    f"{self._timeout:g} s"
+                )
             count = self.receive_into(memoryview(data)[filled:])
             if not count:
                 if not filled:

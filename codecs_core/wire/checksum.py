@@ -35,9 +35,9 @@ def of_pages(pages: Buffer) -> int:
     return xxh3_64_intdigest(pages) if len(pages) else 0
 
 
-def seal(header: memoryview | bytearray, pages: Buffer) -> None:
-    """Write both checksums into a header that is complete otherwise."""
-    _WORDS.pack_into(header, _PAGES, of_pages(pages), 0)
+def seal(header: memoryview | bytearray, pages: int = 0) -> None:
+    """Write into a header that is complete otherwise the checksum of its pages, and its own."""
+    _WORDS.pack_into(header, _PAGES, pages, 0)
     _WORD.pack_into(header, _HEADER, xxh3_64_intdigest(header))
 
 

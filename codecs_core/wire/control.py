@@ -8,7 +8,9 @@ length is bounded by its type before anything is allocated::
     sender                             receiver
     HELLO  ─────────────────────────▶
            ◀─────────────────────────  ACCEPT (or REJECT, with reason and remedy)
-    … the channels join and carry packets …
+    … the channels join …
+           ◀─────────────────────────  HELD, where there is something to go on with
+    … the channels carry packets …
            ◀─────────────────────────  SYNCED, once all channels have passed a SYNC
     DONE   ─────────────────────────▶
            ◀─────────────────────────  ACK, once everything is stored
@@ -24,6 +26,7 @@ from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
+from xxhash import xxh3_64
 
 from codecs_core.codec import Buffer
 from codecs_core.errors import ProtocolError
@@ -39,6 +42,7 @@ __all__ = [
     "Data",
     "Done",
     "Error",
+    "Held",
     "Hello",
     "KeepAlive",
     "Message",
@@ -49,6 +53,8 @@ __all__ = [
     "decode",
     "decode_frame_header",
     "encode",
+    "is_sealed",
+    "seal",
 ]
 
 CONTROL_MAGIC: Final = b"MFDC"
@@ -59,6 +65,7 @@ PREAMBLE_SIZE: Final = _PREAMBLE.size
 _FRAME = struct.Struct(">BI")
 FRAME_HEADER_SIZE: Final = _FRAME.size
 
+_UNSEALED: Final = "0" * 16
 MAX_TEXT = 4096
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -78,6 +85,7 @@ class Type(enum.IntEnum):
     ACK = 7
     ERROR = 8
     KEEPALIVE = 9
+    HELD = 10
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +109,7 @@ class Hello(_Body, frozen=True, omit_defaults=True):
     then the main channel, verbatim and both ways, and an empty one ends its direction; up to
     ``channels`` channels may join, whenever they come. ``checksum`` names what every packet
     carries of its header and its pages, see `codecs_core.wire.checksum`. ``verify``: DONE will
-    bring the digests of whole blocks.
+    bring the digests of whole blocks. ``resume``: this sender compares what the receiver holds.
     """
 
     type: ClassVar[Type] = Type.HELLO
@@ -116,18 +124,21 @@ class Hello(_Body, frozen=True, omit_defaults=True):
     relay: bool = False
     checksum: Literal["xxh3-64"] | None = None
     verify: Literal["full"] | None = None
+    resume: bool = False
 
 
-class Accept(_Body, frozen=True):
+class Accept(_Body, frozen=True, omit_defaults=True):
     """The receiver is ready. ``token`` (32 hex digits) is the uuid that channels present.
 
-    ``zeroed`` names the blocks that read as zero already, so that holes need not be sent.
+    ``zeroed`` names the blocks that read as zero already, so that holes need not be sent,
+    ``held`` those that an earlier transfer has left something in, of which HELD will tell.
     """
 
     type: ClassVar[Type] = Type.ACCEPT
     limit: ClassVar[int] = 1 << 20
     token: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
     zeroed: list[BlockName] = []
+    held: list[BlockName] = []
 
 
 class Reject(_Body, frozen=True):
@@ -147,8 +158,10 @@ class Synced(_Body, frozen=True):
 class Done(_Body, frozen=True, omit_defaults=True):
     """All is sent: how many pages of each kind, and the final sizes of the streams, in bytes.
 
-    ``skipped_pages`` were not sent, as they are zero at both ends. ``digests`` are the XXH3-128
-    of the blocks, where HELLO has said so.
+    ``skipped_pages`` were not sent, as they are zero at both ends, ``held_pages``, as the receiver
+    has proven to hold them. ``digests`` are the XXH3-128 of the blocks, where HELLO has said so.
+    ``checksum``, see `seal`, covers what both ends have
+    agreed on, where packets have checksums.
     """
 
     type: ClassVar[Type] = Type.DONE
@@ -157,7 +170,9 @@ class Done(_Body, frozen=True, omit_defaults=True):
     zero_pages: Count
     skipped_pages: Count
     sizes: dict[BlockName, Count]
+    held_pages: Count = 0
     digests: dict[BlockName, Digest] = {}
+    checksum: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")] | None = None
 
 
 class Ack(_Body, frozen=True):
@@ -179,6 +194,19 @@ class KeepAlive(_Body, frozen=True):
     type: ClassVar[Type] = Type.KEEPALIVE
 
 
+class Held(_Body, frozen=True):
+    """What the receiver holds of a block: the XXH3-128 of extents, from number ``first`` on.
+
+    An extent is what a full packet holds. Extents that no message tells of read as zero. The last
+    message for a block has no digests.
+    """
+
+    type: ClassVar[Type] = Type.HELD
+    block: BlockName
+    first: Count
+    digests: Annotated[list[Digest], Meta(max_length=1024)]
+
+
 class Data(msgspec.Struct, frozen=True):
     """Raw bytes of a stream that has no connection of its own."""
 
@@ -187,10 +215,35 @@ class Data(msgspec.Struct, frozen=True):
     data: bytes
 
 
-Message: TypeAlias = Hello | Accept | Reject | Synced | Done | Ack | Error | KeepAlive | Data
+Message: TypeAlias = Hello | Accept | Reject | Synced | Done | Ack | Error | KeepAlive | Held | Data
 _BODIES: Final[dict[int, type[Message]]] = {
-    each.type: each for each in (Hello, Accept, Reject, Synced, Done, Ack, Error, KeepAlive, Data)
+    each.type: each
+    for each in (Hello, Accept, Reject, Synced, Done, Ack, Error, KeepAlive, Held, Data)
 }
+
+
+def seal(done: Done, agreed: xxh3_64) -> Done:
+    """Return DONE with a checksum of all that was agreed on, and of itself.
+
+    ``agreed`` has taken the bodies of HELLO, ACCEPT and every HELD. The checksum is the XXH3-64 of
+    these and of the body of DONE after each other, whose own 16 digits are 0.
+    """
+    body = msgspec.json.encode(msgspec.structs.replace(done, checksum=_UNSEALED))
+    return msgspec.structs.replace(done, checksum=_checksum(agreed, body))
+
+
+def is_sealed(done: Done, body: bytes, agreed: xxh3_64) -> bool:
+    """Tell whether both ends have said and heard the same; ``body`` is that of ``done``."""
+    if done.checksum is None:
+        return False
+    unsealed = body.replace(done.checksum.encode(), _UNSEALED.encode())
+    return done.checksum == _checksum(agreed, unsealed)
+
+
+def _checksum(agreed: xxh3_64, body: bytes) -> str:
+    whole = agreed.copy()
+    whole.update(body)
+    return whole.hexdigest()
 
 
 def check_preamble(data: Buffer) -> None:
