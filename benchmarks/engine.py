@@ -212,12 +212,12 @@ def in_threads(work: Callable[[int], None]) -> None:
         thread.join()
 
 
-def engine(name: str, pages: mmap.mmap) -> tuple[float, float, float]:
-    """Rate, compression ratio, and CPU seconds a GB, of both ends."""
+def engine(name: str, pages: mmap.mmap, **options: Any) -> tuple[float, float, float]:
+    """Rate, compression ratio, and CPU seconds a GB, of both ends; ``options`` go to the sender."""
     with peer("memory", len(pages)) as receiver:
         assert receiver.stdout is not None
-        sender = Sender(receiver.stdout.readline().strip(), codec=name, channels=CHANNELS)
-        with sender:
+        address = receiver.stdout.readline().strip()
+        with Sender(address, codec=name, channels=CHANNELS, **options) as sender:
             sender.add_block("pages", pages)
             sender.connect()
             before = time.process_time()
