@@ -22,6 +22,8 @@ PARTS = {
     "accelerator": set(),
     "codec": {"errors"},
     "reader": CONTRACT,
+    "device": CONTRACT,
+    "build": set(),
     "none": CONTRACT,
     "hookspecs": {*CONTRACT, "accelerator"},
     "discovery": {*CONTRACT, "hookspecs", "accelerator"},

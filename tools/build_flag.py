@@ -1,4 +1,4 @@
-"""A build flag in the manner of QEMU's configure: a library that is enabled, disabled or auto.
+"""Build flags in the manner of QEMU's configure: libraries that are enabled, disabled or auto.
 
 This module is a PEP 517 backend around setuptools', for distributions with a binding to a C
 library that may be left out. Such a distribution names it in its pyproject.toml::
@@ -8,8 +8,8 @@ library that may be left out. Such a distribution names it in its pyproject.toml
     build-backend = "build_flag"
     backend-path = ["."]
 
-and calls `setup` in its setup.py. Users choose by a config setting, ``-C enable-NAME=VALUE``, or
-by the environment variable ``ENABLE_NAME``:
+and calls `setup` with a `Feature` for each binding in its setup.py. Users choose by a config
+setting, ``-C enable-NAME=VALUE``, or by the environment variable ``ENABLE_NAME``:
 
 ``auto``
     the default: build the binding where pkg-config finds the library, and say so;
@@ -18,8 +18,8 @@ by the environment variable ``ENABLE_NAME``:
 ``disabled``
     build none.
 
-``-C --enable-NAME=`` and ``-C --disable-NAME=`` are QEMU's spellings. What came of it is written
-to ``_build.json`` beside the package's modules.
+``-C --enable-NAME=`` and ``-C --disable-NAME=`` are QEMU's spellings. What came of them is written
+to ``_build.json`` beside the package's modules, where `codecs_core.build` reads it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,16 @@ _settings: Mapping[str, Any] | None = None
 
 @dataclass(frozen=True)
 class Feature:
-    """A library, the package that binds it, and what to install where it is missing.
+    """Libraries, the module that binds them, and what to install where they are missing.
 
-    ``library`` is its name for pkg-config. ``binding`` is the file that makes the binding's
-    ``ffibuilder``, ``module`` the binding's full name. ``packages`` maps a system to the name of
-    the package that has the library's headers there.
+    ``libraries`` are what pkg-config is asked for, with the least version where there is one:
+    ``"qpl >= 1.5.0"``. ``binding`` is the file that makes the binding's ``ffibuilder``, ``module``
+    the binding's full name. ``packages`` maps a system to the names of the packages that have the
+    libraries' headers there.
     """
 
     name: str
-    library: str
+    libraries: tuple[str, ...]
     module: str
     binding: str
     packages: Mapping[str, str]
@@ -92,20 +93,21 @@ class Feature:
 
 @dataclass
 class Decision:
-    """What is built, and why: the content of ``_build.json``."""
+    """Whether a feature is built, and why."""
 
+    feature: Feature
     setting: str
     built: bool
     version: str = ""
     reason: str = ""
-    feature: Feature | None = field(default=None, repr=False)
 
-    def write(self, directory: Path) -> None:
-        """Leave the record for the installed package."""
-        directory.mkdir(parents=True, exist_ok=True)
-        keys = ("setting", "built", "version", "reason")
-        record = {key: getattr(self, key) for key in keys}
-        (directory / RECORD).write_text(json.dumps(record) + "\n")
+
+def write(decisions: Sequence[Decision], directory: Path) -> None:
+    """Leave the record for the installed package."""
+    directory.mkdir(parents=True, exist_ok=True)
+    keys = ("setting", "built", "version", "reason")
+    record = {each.feature.name: {key: getattr(each, key) for key in keys} for each in decisions}
+    (directory / RECORD).write_text(json.dumps(record) + "\n")
 
 
 def build_wheel(
@@ -149,18 +151,22 @@ class _Building:
         _settings, _Building.place = None, ""
 
 
-def setup(feature: Feature) -> None:
-    """Run setuptools with the binding or without it. Everything else is in pyproject.toml."""
+def setup(*features: Feature) -> None:
+    """Run setuptools with the bindings or without. Everything else is in pyproject.toml.
+
+    All modules are of one package.
+    """
     arguments: dict[str, Any] = {"cmdclass": {"sdist": _Sdist}}
     if _settings is not None:
-        decision = decide(feature, _settings, os.environ)
-        decision.feature = feature
-        print(f"{feature.name}: {decision.setting}: {decision.reason}", flush=True)
-        _BuildPy.decision = _BuildExt.decision = decision
+        decisions = [decide(each, _settings, os.environ) for each in features]
+        for each in decisions:
+            print(f"{each.feature.name}: {each.setting}: {each.reason}", flush=True)
+        _BuildPy.decisions = _BuildExt.decisions = decisions
         arguments["cmdclass"] |= {"build_py": _BuildPy}
         arguments["options"] = {"build": {"build_base": _Building.place}}
-        if decision.built:
-            arguments["cffi_modules"] = [f"{feature.binding}:ffibuilder"]
+        built = [each.feature for each in decisions if each.built]
+        if built:
+            arguments["cffi_modules"] = [f"{each.binding}:ffibuilder" for each in built]
             arguments["options"]["bdist_wheel"] = {"py_limited_api": "cp311"}
             arguments["cmdclass"] |= {"build_ext": _BuildExt}
     setuptools.setup(**arguments)
@@ -172,14 +178,16 @@ def decide(
     """Choose by the setting and by what pkg-config finds. Ends the build where they disagree."""
     setting = chosen(feature.name, settings, environment)
     if setting == "disabled":
-        return Decision(setting, built=False, reason="built without it, as asked for")
-    version, reason = find(feature.library)
+        return Decision(feature, setting, built=False, reason="built without it, as asked for")
+    version, reason = find(feature.libraries)
     if version:
-        return Decision(setting, built=True, version=version, reason=f"found version {version}")
+        return Decision(
+            feature, setting, built=True, version=version, reason=f"found version {version}"
+        )
     if setting == "enabled":
         packages = "; ".join(f"{name} on {where}" for where, name in feature.packages.items())
         raise SystemExit(f"error: {feature.name} is enabled, but {reason}; install {packages}")
-    return Decision(setting, built=False, reason=f"built without it: {reason}")
+    return Decision(feature, setting, built=False, reason=f"built without it: {reason}")
 
 
 def chosen(name: str, settings: Mapping[str, Any], environment: Mapping[str, str]) -> str:
@@ -209,73 +217,78 @@ def chosen(name: str, settings: Mapping[str, Any], environment: Mapping[str, str
     return next(iter(given.values()), "auto")
 
 
-def find(library: str) -> tuple[str, str]:
-    """Ask pkg-config for a library: its version, or why there is none."""
+def find(libraries: Sequence[str]) -> tuple[str, str]:
+    """Ask pkg-config for libraries: their versions, or why they cannot be had."""
+    names = [each.partition(" ")[0] for each in libraries]
     command = os.environ.get("PKG_CONFIG", "pkg-config")
     if shutil.which(command) is None:
-        return "", f"{command}, which finds {library}, is not installed"
-    asked = [command, "--print-errors", "--modversion", library]
+        return "", f"{command}, which finds {' and '.join(names)}, is not installed"
+    asked = [command, "--print-errors", "--exists", *libraries]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode:
         # The library may be there, and something that it needs may not.
         missing = [
-            line.strip() for line in done.stderr.splitlines() if f"required by '{library}'" in line
+            line.strip()
+            for line in done.stderr.splitlines()
+            if any(f"required by '{name}'" in line for name in names)
         ]
-        return "", f"pkg-config does not find {library}" + "".join(f" ({m})" for m in missing)
-    return done.stdout.strip(), ""
+        return "", f"pkg-config does not find {' and '.join(libraries)}" + "".join(
+            f" ({each})" for each in missing
+        )
+    asked = [command, "--modversion", *names]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    return ", ".join(done.stdout.split()), ""
 
 
 class _BuildPy(build_py):
-    """Writes the record of a build that has no binding, or none yet."""
+    """Writes the record of a build that has no bindings, or none yet."""
 
-    decision: Decision
+    decisions: Sequence[Decision]
 
     def run(self) -> None:
         super().run()
         place = self._place()
-        if not self.decision.built:
-            # An editable build before this one may have left its binding in the sources.
-            feature = self.decision.feature
-            assert feature is not None
-            for stale in place.glob(f"{feature.module.rpartition('.')[2]}*.so"):
-                stale.unlink()
-        self.decision.write(place)
+        for each in self.decisions:
+            if not each.built:
+                # An editable build before this one may have left its binding in the sources.
+                for stale in place.glob(f"{each.feature.module.rpartition('.')[2]}*.so"):
+                    stale.unlink()
+        write(self.decisions, place)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         outputs: list[str] = super().get_outputs(include_bytecode)
         return outputs if self.editable_mode else [*outputs, str(self._place() / RECORD)]
 
     def _place(self) -> Path:
-        assert self.decision.feature is not None
-        package = self.decision.feature.package
+        package = self.decisions[0].feature.package
         if self.editable_mode:
             return Path(self.get_package_dir(package))
         return Path(self.build_lib, *package.split("."))
 
 
 class _BuildExt(build_ext):
-    """Goes on without the binding where it was wanted only if possible."""
+    """Goes on without a binding where it was wanted only if possible."""
 
-    decision: Decision
+    decisions: Sequence[Decision]
 
-    def run(self) -> None:
+    def build_extension(self, ext: Any) -> None:
         try:
-            super().run()
+            super().build_extension(ext)
         except (BaseError, CCompilerError) as error:
-            feature = self.decision.feature
-            assert feature is not None
-            if self.decision.setting == "enabled":
+            decision = next(each for each in self.decisions if each.feature.module == ext.name)
+            name = decision.feature.name
+            if decision.setting == "enabled":
                 raise SystemExit(
-                    f"error: {feature.name} is enabled, but its binding does not compile: {error}; "
+                    f"error: {name} is enabled, but its binding does not compile: {error}; "
                     "install a C compiler and Python's headers (gcc and python3-dev on Debian)"
                 ) from None
-            self.decision.built = False
-            self.decision.reason = f"built without it: its binding does not compile: {error}"
-            print(f"{feature.name}: {self.decision.reason}", flush=True)
-            self.extensions = []
+            decision.built = False
+            decision.reason = f"built without it: its binding does not compile: {error}"
+            print(f"{name}: {decision.reason}", flush=True)
+            self.extensions = [each for each in self.extensions if each is not ext]
             command = self.get_finalized_command("build_py")
             assert isinstance(command, _BuildPy)
-            self.decision.write(command._place())
+            write(self.decisions, command._place())
 
 
 class _Sdist(sdist):

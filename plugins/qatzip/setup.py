@@ -5,7 +5,7 @@ from build_flag import Feature, setup
 setup(
     Feature(
         name="qatzip",
-        library="qatzip",
+        libraries=("qatzip",),
         module="codecs_core_qatzip._binding",
         binding="src/codecs_core_qatzip/binding_build.py",
         packages={

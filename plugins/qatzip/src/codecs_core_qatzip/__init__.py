@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from codecs_core import hookimpl
+from codecs_core.build import BuildInfo
 from codecs_core.codec import Codec
-from codecs_core_qatzip.build import BuildInfo, build_info
 from codecs_core_qatzip.codec import QatzipCodec
+from codecs_core_qatzip.library import build_info
 
 __all__ = ["BuildInfo", "QatzipCodec", "build_info", "codecs_core_codecs"]
 

@@ -16,11 +16,12 @@ from codecs_core.codec import (
     Geometry,
     parameter,
 )
+from codecs_core.device import Device, GuardedDecoder, GuardedEncoder
 from codecs_core.errors import CodecUnavailable, ParameterError
 from codecs_core.reader import open_members
-from codecs_core_qatzip.build import build_info
+from codecs_core_qatzip import member
 from codecs_core_qatzip.codes import LibraryError
-from codecs_core_qatzip.guarded import GuardedDecoder, GuardedEncoder, device_lost, device_works
+from codecs_core_qatzip.library import build_info
 from codecs_core_qatzip.software import (
     REMEDY,
     SoftwareDecoder,
@@ -30,13 +31,14 @@ from codecs_core_qatzip.software import (
 )
 
 if TYPE_CHECKING:
+    from codecs_core.device import Session
     from codecs_core.reader import Decompressor
-    from codecs_core_qatzip.guarded import Session
     from codecs_core_qatzip.library import LibrarySession, Settings
 
 __all__ = ["BACKENDS", "QatzipCodec"]
 
 BACKENDS: Final = ("auto", "hardware", "libqatzip", "software")
+_DEVICE: Final = Device("qatzip", __package__)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ class QatzipCodec(Codec):
         software = SoftwareEncoder(self.level)
         if session is None:
             return software
-        return GuardedEncoder(session, software, self._threshold(), sw_backup=self.sw_backup)
+        return GuardedEncoder(
+            _DEVICE, session, software, threshold=self._threshold(), sw_backup=self.sw_backup
+        )
 
     def decoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Decoder:
         """Make the decoder of one channel. Raises `CodecUnavailable`."""
@@ -119,7 +123,14 @@ class QatzipCodec(Codec):
         software = SoftwareDecoder()
         if session is None:
             return software
-        return GuardedDecoder(session, software, self._threshold(), sw_backup=self.sw_backup)
+        return GuardedDecoder(
+            _DEVICE,
+            session,
+            software,
+            threshold=self._threshold(),
+            sw_backup=self.sw_backup,
+            check=member.check,
+        )
 
     def compress(self, data: Buffer, /) -> bytes:
         """Return ``data`` as a gzip file: a member for each 512 KiB."""
@@ -161,8 +172,7 @@ class QatzipCodec(Codec):
             return SessionApart(settings, geometry, compress=compress)
         if self.backend == "software":
             return None
-        from codecs_core_qatzip.diagnosis import no_hardware
-        from codecs_core_qatzip.probe import hardware
+        from codecs_core_qatzip.probe import hardware, no_hardware
 
         probe = hardware()
         if probe.found:
@@ -182,7 +192,7 @@ class QatzipCodec(Codec):
         except LibraryError as error:
             if self.backend == "hardware" or not self.sw_backup:
                 raise
-            device_lost(error)
+            _DEVICE.lost(error)
             return None
-        device_works()
+        _DEVICE.works()
         return session

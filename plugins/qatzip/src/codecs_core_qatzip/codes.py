@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from codecs_core.errors import CodecError
+from codecs_core.device import DeviceError
 
-__all__ = ["DATA_ERRORS", "TRANSIENT", "LibraryError", "meaning", "name"]
+__all__ = ["LibraryError", "meaning", "name"]
 
 
 class _Code(NamedTuple):
@@ -52,10 +52,10 @@ _CODES: Final = {
     -200: _Code("QZ_NOT_SUPPORTED", "this libqatzip does not support the call"),
 }
 
-TRANSIENT: Final = frozenset({-5, -103, -104})
+_TRANSIENT: Final = frozenset({-5, -103, -104})
 """Failures of one packet, after which the next may be served again: a device that is busy."""
 
-DATA_ERRORS: Final = frozenset({-3, -4, -100, -116})
+_DATA_ERRORS: Final = frozenset({-3, -4, -100, -116})
 """Failures to decompress for which the data may be to blame, rather than the device."""
 
 
@@ -73,13 +73,15 @@ def meaning(code: int) -> str:
     return f"{text}; remedy: {known.remedy}" if known.remedy else text
 
 
-class LibraryError(CodecError):
+class LibraryError(DeviceError):
     """A call of libqatzip failed: ``call`` with ``code``."""
 
     def __init__(self, call: str, code: int) -> None:
         super().__init__(f"qatzip: {call} failed with {meaning(code)}")
         self.call = call
         self.code = code
+        self.passing = code in _TRANSIENT
+        self.data = code in _DATA_ERRORS
 
     def __reduce__(self) -> tuple[object, ...]:
         return LibraryError, (self.call, self.code)

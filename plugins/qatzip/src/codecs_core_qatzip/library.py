@@ -13,14 +13,20 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from codecs_core import build
+from codecs_core.build import BuildInfo
 from codecs_core.codec import Geometry
 from codecs_core.errors import CodecUnavailable
-from codecs_core_qatzip.build import build_info
 from codecs_core_qatzip.codes import LibraryError
 
-__all__ = ["LibrarySession", "Settings", "binding"]
+__all__ = ["LibrarySession", "Settings", "binding", "build_info"]
 
 _BUF_ERROR = -3
+
+
+def build_info() -> BuildInfo:
+    """Tell how the plugin was built, and against which version of libqatzip."""
+    return build.build_info(__package__, "qatzip")
 
 
 @functools.cache

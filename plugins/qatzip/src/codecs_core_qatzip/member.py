@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from codecs_core.codec import Buffer
 from codecs_core.errors import CorruptPayload
 
-__all__ = ["FOOTER", "HEADER", "Member", "members", "pack"]
+__all__ = ["FOOTER", "HEADER", "Member", "check", "members", "pack"]
 
 HEADER: Final = Struct("<3sBIBBH2sHII")
 """Magic and method, flags, mtime, XFL, OS; XLEN, subfield id and size; source and deflate sizes."""
@@ -49,6 +49,12 @@ def pack(level: int, source_size: int, crc: int, deflated: Buffer) -> bytes:
             FOOTER.pack(crc, source_size),
         )
     )  # fmt: skip
+
+
+def check(payload: memoryview, expected: int) -> None:
+    """Walk along all `members`, for what that raises."""
+    for _ in members(payload, expected):
+        pass
 
 
 def members(payload: memoryview, expected: int) -> Iterator[Member]:

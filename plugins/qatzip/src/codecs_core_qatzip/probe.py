@@ -20,7 +20,7 @@ from codecs_core.errors import CodecError, CodecUnavailable
 from codecs_core_qatzip.environment import environment
 from codecs_core_qatzip.library import LibrarySession, Settings, binding
 
-__all__ = ["ALWAYS", "Probe", "hardware"]
+__all__ = ["ALWAYS", "Probe", "hardware", "no_hardware"]
 
 ALWAYS: Final = "CODECS_CORE_QATZIP_PROBE"
 """Environment variable: ``always`` asks libqatzip also where no device's node is seen."""
@@ -73,6 +73,23 @@ def hardware() -> Probe:
             f"libqatzip ended the probe with status {done.returncode}"
             + (f": {said[-1]}" if said else ""),
         )
+
+
+def no_hardware(reason: str) -> CodecUnavailable:
+    """Explain why ``backend=hardware`` cannot be had; ``reason`` is what the probe says."""
+    from codecs_core.hardware.missing import no_hardware
+
+    return no_hardware(
+        "qatzip", reason, has_library=_library_loads(), otherwise="dmesg, and the service qat"
+    )
+
+
+def _library_loads() -> bool:
+    try:
+        binding()
+    except CodecUnavailable:
+        return False
+    return True
 
 
 def _has_entries(node: str) -> bool:

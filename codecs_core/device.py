@@ -1,15 +1,16 @@
-"""Packets by libqatzip, with our own software behind it.
+"""Packets by an accelerator's library, with software behind it: what such codecs share.
 
-Each packet stands alone, so a packet that the device fails is packed or unpacked in software, and
-nothing is lost. A failure that may pass (the device is busy) costs its packet only; any other, or
-too many in a row, ends the device's service for this session, with one warning a process.
+It serves methods whose packets stand alone: a packet that the device fails is packed or unpacked in
+software, and nothing is lost. A failure that may pass (the device is busy) costs its packet only;
+any other, or too many in a row, ends the device's service for this session, with one warning a
+process.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from codecs_core.codec import (
@@ -20,23 +21,31 @@ from codecs_core.codec import (
     Encoder,
     exactly,
 )
-from codecs_core.errors import CodecError
-from codecs_core_qatzip.codes import DATA_ERRORS, TRANSIENT, LibraryError
-from codecs_core_qatzip.member import members
+from codecs_core.errors import CodecError, CorruptPayload
 
-__all__ = ["GuardedDecoder", "GuardedEncoder", "Session", "device_lost", "device_works"]
+__all__ = ["Device", "DeviceError", "GuardedDecoder", "GuardedEncoder", "Session"]
 
-_log = logging.getLogger("codecs_core_qatzip")
 _PATIENCE = 8
 """Packets in a row that may fail before a busy device counts as lost; QATzip's own
 ``wait_cnt_thrshold``."""
 
 
+class DeviceError(CodecError):
+    """A call of the library failed.
+
+    ``passing``: the device is busy, and may serve the next packet again. ``data``: the payload may
+    be to blame rather than the device.
+    """
+
+    passing: bool = False
+    data: bool = False
+
+
 class Session(Protocol):
-    """What serves the packets: libqatzip in this process, or in one of its own."""
+    """What serves the packets: the library, in this process or in one of its own."""
 
     def compress(self, packet: memoryview) -> tuple[memoryview, bool]:
-        """Return the payload, and whether a device made it."""
+        """Return the payload, valid until the next call, and whether a device made it."""
 
     def decompress(self, payload: memoryview, packet: memoryview) -> tuple[int, bool]:
         """Fill the packet; return how many bytes came out, and whether a device did it."""
@@ -45,41 +54,38 @@ class Session(Protocol):
         """Release the session."""
 
 
-class _Warning:
-    """Says once that a device is lost, until one works again."""
+class Device:
+    """A codec's device, as all channels of the process see it: its loss is told once.
 
-    def __init__(self) -> None:
+    ``logger`` gets the warning.
+    """
+
+    def __init__(self, codec: str, logger: str) -> None:
+        self.codec = codec
+        self._log = logging.getLogger(logger)
         self._lock = threading.Lock()
         self._said = False
 
-    def say(self, error: Exception) -> None:
+    def lost(self, error: Exception) -> None:
+        """Warn that packets go on in software, once until the device works again."""
         with self._lock:
             said, self._said = self._said, True
         if not said:
-            _log.warning("%s; packets go on in software", error)
+            self._log.warning("%s; packets go on in software", error)
 
-    def reset(self) -> None:
+    def works(self) -> None:
+        """Tell that the device was seen at work: should it be lost, that is news again."""
         with self._lock:
             self._said = False
-
-
-_warning = _Warning()
-
-
-def device_lost(error: Exception) -> None:
-    """Warn, once, that packets go on in software."""
-    _warning.say(error)
-
-
-def device_works() -> None:
-    """Tell that a device was seen at work: should it be lost, that is news again."""
-    _warning.reset()
 
 
 class _Guard:
     """A session, and whether it still serves."""
 
-    def __init__(self, session: Session, threshold: int, *, sw_backup: bool) -> None:
+    def __init__(
+        self, device: Device, session: Session, threshold: int, *, sw_backup: bool
+    ) -> None:
+        self._device = device
         self._session: Session | None = session
         self._threshold = threshold
         self._sw_backup = sw_backup
@@ -103,9 +109,9 @@ class _Guard:
         if not self._sw_backup:
             raise error
         self._misses += 1
-        passing = isinstance(error, LibraryError) and error.code in TRANSIENT
+        passing = isinstance(error, DeviceError) and error.passing
         if not passing or self._misses >= _PATIENCE:
-            device_lost(error)
+            self._device.lost(error)
             self.close()
 
     def in_software(self) -> None:
@@ -121,16 +127,26 @@ class _Guard:
 
 
 class GuardedEncoder(Encoder):
-    """Packs by ``session``, and by ``software`` what that does not."""
+    """Packs by ``session``, and by ``software`` what that does not.
+
+    Packets below ``threshold`` bytes are not worth the way to the device. Without ``sw_backup`` a
+    failure is raised.
+    """
 
     def __init__(
-        self, session: Session, software: Encoder, threshold: int, *, sw_backup: bool
+        self,
+        device: Device,
+        session: Session,
+        software: Encoder,
+        *,
+        threshold: int = 0,
+        sw_backup: bool = True,
     ) -> None:
-        self._guard = _Guard(session, threshold, sw_backup=sw_backup)
+        self._guard = _Guard(device, session, threshold, sw_backup=sw_backup)
         self._software = software
 
     def encode(self, packet: memoryview, /) -> Buffer:
-        """Return the packet as one or more gzip members. Raises `CodecError`."""
+        """Return the payload. Raises `CodecError`."""
         session = self._guard.serving(len(packet))
         if session is not None:
             try:
@@ -154,31 +170,43 @@ class GuardedEncoder(Encoder):
 
 
 class GuardedDecoder(Decoder):
-    """Unpacks by ``session``, and by ``software`` what that does not."""
+    """Unpacks by ``session``, and by ``software`` what that does not.
+
+    ``check`` holds what a peer announces against the packet's size, before the library sees it; it
+    raises `CorruptPayload`.
+    """
 
     def __init__(
-        self, session: Session, software: Decoder, threshold: int, *, sw_backup: bool
+        self,
+        device: Device,
+        session: Session,
+        software: Decoder,
+        *,
+        threshold: int = 0,
+        sw_backup: bool = True,
+        check: Callable[[memoryview, int], None] | None = None,
     ) -> None:
-        self._guard = _Guard(session, threshold, sw_backup=sw_backup)
+        self._guard = _Guard(device, session, threshold, sw_backup=sw_backup)
         self._software = software
+        self._codec = device.codec
+        self._check = check
 
     def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
         """Fill the packet. Raises `CorruptPayload`, or `CodecError` where the device fails."""
         session = self._guard.serving(len(packet))
         if session is not None:
-            # What a peer announces is held against the packet before the library sees it.
-            for _ in members(payload, len(packet)):
-                pass
+            if self._check is not None:
+                self._check(payload, len(packet))
             try:
                 produced, hardware = session.decompress(payload, packet)
-            except LibraryError as error:
-                # Whether the data or the device is to blame, the software knows.
-                if error.code not in DATA_ERRORS:
-                    self._guard.missed(error)
+            except CorruptPayload:
+                raise
             except CodecError as error:
-                self._guard.missed(error)
+                # Whether the data or the device is to blame, the software knows.
+                if not (isinstance(error, DeviceError) and error.data):
+                    self._guard.missed(error)
             else:
-                exactly("qatzip", produced, packet)
+                exactly(self._codec, produced, packet)
                 self._guard.served(hardware)
                 return
         self._guard.in_software()
