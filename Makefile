@@ -22,6 +22,7 @@ bench: $(READY)
 	$(PYTHON) benchmarks/engine.py
 	$(PYTHON) benchmarks/integrity.py
 	$(PYTHON) benchmarks/qatzip.py
+	$(PYTHON) benchmarks/qpl.py
 
 docs: $(READY)
 	.venv/bin/pytest -q tests/test_docs.py
@@ -29,8 +30,9 @@ docs: $(READY)
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
 
-$(READY): tools/setup tools/libqatzip tools/build_flag.py setup.py pyproject.toml \
-		$(wildcard plugins/*/pyproject.toml plugins/*/setup.py plugins/*/src/*/binding*) \
+$(READY): tools/setup tools/libqatzip tools/libqpl tools/build_flag.py setup.py pyproject.toml \
+		$(wildcard plugins/*/pyproject.toml plugins/*/setup.py plugins/*/src/*/*_build.py) \
+		$(wildcard plugins/*/src/*/*.[ch]) \
 		$(wildcard codecs_core/memory/kernel*)
 	tools/setup
 	touch $@

@@ -57,9 +57,10 @@ def test_wire_format_names_every_control_message() -> None:
     assert rows == {str(each.value): each.name for each in control.Type}
 
 
-def test_qatzip_names_every_parameter_with_its_default() -> None:
-    page = (ROOT / "docs/qatzip.md").read_text()
-    for each in registry.codecs()["qatzip"].parameters:
+@pytest.mark.parametrize("codec", ["qatzip", "qpl"])
+def test_a_page_names_every_parameter_with_its_default(codec: str) -> None:
+    page = (ROOT / f"docs/{codec}.md").read_text()
+    for each in registry.codecs()[codec].parameters:
         default = str(each.default).lower()
         row = next(line for line in page.splitlines() if line.startswith(f"| `{each.name}` |"))
         assert default in row.split("|")[3]

@@ -183,7 +183,7 @@ def packets(stream: bytes) -> Iterator[tuple[bytes, bytes]]:
                 yield raw, b""
         elif isinstance(event, memoryview):
             assert header is not None
-            name = {0: "none", 1: "zlib", 2: "zstd", 16: "qatzip"}[header.method]
+            name = {0: "none", 1: "zlib", 2: "zstd", 4: "qpl", 16: "qatzip"}[header.method]
             if header.method not in decoders:
                 decoders[header.method] = get_codec(name).decoder()
             pages = bytearray(header.normal_pages * 4096)
@@ -218,7 +218,7 @@ def test_every_recording(pair: Callable[..., Pair], rebuildable: Recorded, codec
         assert same(arrived[number], data), number
 
 
-@pytest.mark.parametrize("codec", ["none", "zlib", "lz4", "zstd", "qatzip"])
+@pytest.mark.parametrize("codec", ["none", "zlib", "lz4", "zstd", "qatzip", "qpl"])
 def test_every_codec_between_the_relays(
     pair: Callable[..., Pair], channel: Any, codec: str
 ) -> None:

@@ -1,0 +1,20 @@
+"""Builds ``codecs_core_qpl._binding``, libqpl's, in cffi's API mode, with pkg-config's flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cffi
+
+_HERE = Path(__file__).parent
+
+ffibuilder = cffi.FFI()
+ffibuilder.cdef((_HERE / "binding.h").read_text())
+ffibuilder.set_source_pkgconfig(
+    "codecs_core_qpl._binding",
+    ["qpl"],
+    (_HERE / "binding.c").read_text(),
+    include_dirs=[str(_HERE)],
+    extra_compile_args=["-O2", "-Wall", "-Wextra"],
+    py_limited_api=True,
+)
