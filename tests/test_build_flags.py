@@ -42,9 +42,7 @@ QATZIP = Flag(
     ("libqatzip-dev on Debian 13, Ubuntu 24.04 and later",
      "qatzip-devel on Fedora, openSUSE and RHEL"),
 )  # fmt: skip
-QPL = Flag(
-    "qpl", "qpl", "_binding", "qpl >= 1.5.0", ("libqpl-dev on Debian unstable",), ("isal",)
-)
+QPL = Flag("qpl", "qpl", "_binding", "qpl >= 1.5.0", ("libqpl-dev on Debian unstable",), ("isal",))
 ISAL = Flag(
     "qpl", "isal", "_software", "libisal and libdeflate",
     ("libisal-dev and libdeflate-dev on Debian",), ("qpl",),
@@ -106,10 +104,20 @@ def only_wheel(tree: Path) -> Path:
     return wheel
 
 
+# How a flag is spelled concerns the helper that all plugins share: once is enough.
+once = pytest.mark.parametrize("flag", [QATZIP], ids=["qatzip"], indirect=True)
+
+
 @pytest.mark.parametrize(
-    "argument",
-    ["", "-Cenable-{}=auto", "-Cenable-{}=enabled", "-C--enable-{}", "-C--enable-{}=",
-     "-Cenable_{}=enabled"],
+    ("flag", "argument"),
+    [
+        *((QATZIP, each) for each in (
+            "", "-Cenable-{}=auto", "-C--enable-{}", "-C--enable-{}=", "-Cenable_{}=enabled"
+        )),
+        (QPL, ""),
+        (ISAL, ""),
+    ],
+    indirect=["flag"],
 )  # fmt: skip
 def test_with_the_library(
     flag: Flag, tree: Path, build_environment: dict[str, str], argument: str
@@ -126,10 +134,17 @@ def test_with_the_library(
     assert f"{flag.name}: {built['setting']}: found version {built['version']}" in done.stdout
 
 
-@pytest.mark.parametrize("argument", ["enable-{}=disabled", "--disable-{}", "disable-{}="])
-def test_disabled(
-    flag: Flag, tree: Path, build_environment: dict[str, str], argument: str
-) -> None:
+@pytest.mark.parametrize(
+    ("flag", "argument"),
+    [
+        (QATZIP, "--disable-{}"),
+        (QATZIP, "disable-{}="),
+        (QPL, "enable-{}=disabled"),
+        (ISAL, "enable-{}=disabled"),
+    ],
+    indirect=["flag"],
+)
+def test_disabled(flag: Flag, tree: Path, build_environment: dict[str, str], argument: str) -> None:
     # What an earlier build left must not get in.
     (tree / "src" / flag.package / f"{flag.module}.abi3.so").touch()
     done = build(tree, build_environment, *flag.alone, f"-C{argument.format(flag.name)}")
@@ -162,6 +177,7 @@ def test_enabled_without_the_library_fails_in_one_line(
     assert not list(tree.glob("dist/*"))
 
 
+@once
 def test_without_pkg_config(flag: Flag, tree: Path, build_environment: dict[str, str]) -> None:
     environment = build_environment | {"PKG_CONFIG": "no-such-command"}
     done = build(tree, environment, f"-C--enable-{flag.name}")
@@ -170,6 +186,21 @@ def test_without_pkg_config(flag: Flag, tree: Path, build_environment: dict[str,
     assert "is not installed" in done.stderr
 
 
+def test_without_a_compiler(flag: Flag, tree: Path, build_environment: dict[str, str]) -> None:
+    """One binding that does not compile takes no other with it."""
+    environment = build_environment | {"CC": "false"}
+    done = build(tree, environment, *flag.alone)
+    assert done.returncode == 0, done.stderr
+    built, bindings = record(only_wheel(tree), flag)
+    assert bindings == []
+    assert built["built"] is False
+    assert str(built["reason"]).startswith("built without it: its binding does not compile")
+    done = build(tree, environment, f"-C--enable-{flag.name}")
+    assert done.returncode != 0
+    assert f"error: {flag.name} is enabled, but its binding does not compile" in done.stderr
+
+
+@once
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -203,6 +234,7 @@ def test_a_library_that_is_too_old_does_not_count(
     assert "pkg-config does not find qpl >= 1.5.0" in done.stderr
 
 
+@once
 def test_the_environment_serves_tools_without_settings(
     flag: Flag, tree: Path, build_environment: dict[str, str]
 ) -> None:

@@ -8,9 +8,7 @@ from codecs_core.hardware.usable import obstacles
 __all__ = ["no_hardware"]
 
 
-def no_hardware(
-    codec: str, reason: str, *, has_library: bool, otherwise: str
-) -> CodecUnavailable:
+def no_hardware(codec: str, reason: str, *, has_library: bool, otherwise: str) -> CodecUnavailable:
     """Explain why ``backend=hardware`` of ``codec`` cannot be had.
 
     ``reason`` is what the codec's probe says. The steps are those from the library down to the

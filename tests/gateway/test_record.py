@@ -134,7 +134,7 @@ def leftovers(place: Path) -> list[str]:
     return sorted(each.name for each in place.iterdir() if "recording" in each.name)
 
 
-@pytest.mark.parametrize("codec", ["none", "zstd", "qatzip", "qpl", "lz4", "zlib"])
+@pytest.mark.parametrize("codec", ["none", "zstd", "qatzip", "lz4", "zlib"])
 def test_every_byte_of_a_migration(
     destination: Callable[..., Destination], tmp_path: Path, bundled: Any, codec: str
 ) -> None:

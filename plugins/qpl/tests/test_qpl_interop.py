@@ -1,4 +1,4 @@
-"""The real libqpl beside ours: each reads what the other writes, with its output limited to a page."""
+"""The real libqpl beside ours: each reads what the other writes, limited to a page of output."""
 
 from __future__ import annotations
 

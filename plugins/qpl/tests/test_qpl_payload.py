@@ -120,7 +120,9 @@ def test_bytes_behind_a_stream() -> None:
 @pytest.mark.parametrize("distance_code", [0, 5, 12, 23, 24, 29, 30, 31])
 def test_distances_past_what_was_written(reader: Decoder, distance_code: int) -> None:
     """The first symbol is a match, of a page that has nothing to match yet."""
-    bits = 0b011 | int(f"{257 - 256:07b}"[::-1], 2) << 3 | int(f"{distance_code:05b}"[::-1], 2) << 10
+    bits = (
+        0b011 | int(f"{257 - 256:07b}"[::-1], 2) << 3 | int(f"{distance_code:05b}"[::-1], 2) << 10
+    )
     stream = bits.to_bytes(16, "little")
     assert "page 0 is no deflate stream" in refuse(reader, payload_of(stream), PAGE)
 

@@ -1,5 +1,6 @@
-"""libqpl's statuses: the names and meanings of those that tell a user something, and the others'
-kind. Names and values are those of ``qpl/c_api/status.h``.
+"""libqpl's statuses: what those mean that tell a user something, and of what kind the others are.
+
+Names and values are those of ``qpl/c_api/status.h``.
 """
 
 from __future__ import annotations

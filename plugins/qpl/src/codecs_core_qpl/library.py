@@ -64,9 +64,7 @@ class LibrarySession:
         self._served: Any = self._ffi.new("uint32_t *")
         self._page: Any = self._ffi.new("uint32_t *")
         status = self._ffi.new("int *")
-        session = self._lib.cq_open(
-            hardware, geometry.pages_per_packet, geometry.page_size, status
-        )
+        session = self._lib.cq_open(hardware, geometry.pages_per_packet, geometry.page_size, status)
         if not session:
             raise LibraryError("to start", status[0])
         self._session: Any = self._ffi.gc(session, self._lib.cq_close)
