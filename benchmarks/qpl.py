@@ -5,9 +5,11 @@
 Pages are those of this host's programs and shared objects, and of a recorded guest's memory, in
 packets of 512 KiB. libqpl is called as QEMU calls it, page by page from C: level 1, fixed Huffman
 codes, without verifying, the output limited to a page. Each round measures both, one after the
-other; a quotient is the median of the rounds' quotients, with the least and the greatest. Unpacking
-is measured on what each has written itself, and on the very same payloads: libqpl's, and ours. "Page
-by page" is what serves without ISA-L and libdeflate: the package isal, with a call from Python a page.
+other; a quotient is the median of the rounds' quotients, with the least and the greatest.
+
+Unpacking is measured on what each has written itself, and on the very same payloads: libqpl's, and
+ours. "Page by page" is what serves without ISA-L and libdeflate: the package isal, with a call from
+Python for each page.
 """
 
 from __future__ import annotations
@@ -88,10 +90,7 @@ def compare(packets: Packets, rounds: int) -> dict[str, Any]:
     libqpl.close()
     return {
         **{key: statistics.median(run[key] for run in runs) for key in runs[0]},
-        **{
-            f"{what} quotient": quotient(runs, what)
-            for what, _ in ROWS
-        },
+        **{f"{what} quotient": quotient(runs, what) for what, _ in ROWS},
         "ratio": ratio,
         "their ratio": their_ratio,
         "ratio kept": ratio / their_ratio,
