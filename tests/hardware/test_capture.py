@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import re
 import tarfile
@@ -87,6 +88,35 @@ def test_holds_what_is_needed_alone(host: Callable[[str], Path], tmp_path: Path)
     assert inventory(archive).qat_service.policy == "1"
 
 
+def test_private_parts_of_paths_are_numbered(host: Callable[[str], Path], tmp_path: Path) -> None:
+    """A virtual bus names devices by UUIDs; a library may be in somebody's home directory."""
+    root = host("qat-in-a-guest")
+    uuid = "0f1e2d3c-4B5A-6978-8796-a5b4c3d2e1f0"
+    place = root / "sys/devices/VMBUS:00" / uuid
+    place.mkdir(parents=True)
+    link = root / "sys/bus/pci/devices/0000:00:05.0"
+    link.resolve().rename(place / "0000:00:05.0")
+    link.unlink()
+    link.symlink_to(f"../../../devices/VMBUS:00/{uuid}/0000:00:05.0")
+    library = root / "usr/local/lib/libqpl.so.1"
+    library.parent.mkdir(parents=True)
+    library.symlink_to("/home/alice/qpl/libqpl.so.1.6.0")
+    (root / "home/alice/qpl").mkdir(parents=True)
+    (root / "home/alice/qpl/libqpl.so.1.6.0").touch()
+
+    archive = pack(Tree(Directory(root)), tmp_path / "host.tar")
+    data = archive.read_bytes()
+    assert uuid.encode() not in data
+    assert b"alice" not in data
+    there, here = inventory(archive), inventory(root)
+    assert there.qat == here.qat
+    assert here.qat
+    found = there.library("libqpl")
+    assert found
+    assert re.fullmatch(r"/home/private-\d/qpl/libqpl\.so\.1\.6\.0", found.path or "")
+    assert found.version == "1.6.0"
+
+
 def tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
     with tarfile.open(path, "w") as archive:
         for member, data in members:
@@ -125,6 +155,35 @@ def test_what_is_no_archive(data: bytes, tmp_path: Path) -> None:
 def test_archives_that_are_too_large_are_refused(tmp_path: Path) -> None:
     path = tar(tmp_path / "big.tar", (tarfile.TarInfo("proc/cpuinfo"), bytes(2 << 20)))
     with pytest.raises(UsageError, match="is no capture"):
+        inventory(path)
+
+
+def test_many_members_together_are_too_large(tmp_path: Path) -> None:
+    members = ((tarfile.TarInfo(f"proc/{number}"), bytes(1 << 20)) for number in range(65))
+    with pytest.raises(UsageError, match="or more than 67108864 in all"):
+        inventory(tar(tmp_path / "big.tar", *members))
+
+
+def test_compressed_archives_are_refused(tmp_path: Path) -> None:
+    """A few bytes would become any number of them."""
+    plain = pack(Tree(Directory(HOSTS / "amd")), tmp_path / "host.tar").read_bytes()
+    path = tmp_path / "host.tar.gz"
+    path.write_bytes(gzip.compress(plain))
+    with pytest.raises(UsageError, match="neither a directory nor a capture"):
+        inventory(path)
+
+
+@pytest.mark.parametrize("number", ["x", "0", "-13", "99999", "9" * 5000])
+def test_numbers_of_errors_that_are_none(number: str, tmp_path: Path) -> None:
+    member = tarfile.TarInfo("proc/cpuinfo")
+    member.pax_headers = {"CODECS_CORE.errno": number}
+    with pytest.raises(UsageError, match="neither a directory nor a capture"):
+        inventory(tar(tmp_path / "odd.tar", (member, b"")))
+
+
+def test_endless_names_are_refused(tmp_path: Path) -> None:
+    path = tar(tmp_path / "deep.tar", (tarfile.TarInfo("a/" * 3000 + "a"), b""))
+    with pytest.raises(UsageError, match="6001 characters"):
         inventory(path)
 
 
