@@ -45,7 +45,7 @@ def codecs_core_codecs() -> Iterable[type[Codec]]:  # type: ignore[empty-body]
 def codecs_core_accelerators(root: Path) -> Iterable[Accelerator]:  # type: ignore[empty-body]
     """Return the devices that this plugin's codecs can use on the host below ``root``.
 
-    Optional. Called by ``multifd devices``. ``root`` is ``/`` on a live
+    Optional. Called by ``multifd devices`` and ``multifd advise``. ``root`` is ``/`` on a live
     host, and a directory or a captured archive elsewhere: read nothing outside of it, and return
     nothing where it cannot be read. QAT and IAA are known to the core already.
     """

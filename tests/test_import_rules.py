@@ -35,11 +35,12 @@ PARTS = {
     "transport": CONTRACT,
     "engine": {*CORE, "wire", "memory", "transport"},
     "hardware": {*CORE, "accelerator"},
+    "forecast": {*CORE, "wire", "memory", "engine"},
     "gateway": {*CORE, "wire", "memory", "transport", "engine"},
     "testing": {*CORE, "oneshot"},
     "cli": {
         *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing"}),
-        *("wire", "memory", "transport", "engine", "gateway"),
+        *("wire", "memory", "transport", "engine", "gateway", "forecast"),
     },
     "__main__": {"cli"},
 }

@@ -45,6 +45,7 @@ COMMANDS = {
     "extract": "Rebuild a RAM block from a recorded migration.",
     "codecs": "List the codecs, their parameters, and why one cannot be used.",
     "devices": "List the accelerators of a host, and why one cannot be used.",
+    "advise": "Recommend a codec for a host, by rules or by measurement.",
 }
 """Every command, in the order of the help, with its line there."""
 

@@ -1,4 +1,4 @@
-"""Rates on the command line: ``100Mbit/s``, ``12.5MB/s``, or bytes a second."""
+"""Rates and sizes on the command line: ``100Mbit/s``, ``12.5MB/s``, ``64GiB``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Final
 
 import click
 
-__all__ = ["rate_of"]
+__all__ = ["rate_of", "size_of"]
 
 _RATE: Final = re.compile(r"(\d+(?:\.\d*)?)\s*(?:([kKMGT]?)(i?)(bit/s|bit|bps|B/s|B|))?")
-_PREFIXES: Final = ("", "k", "m", "g", "t")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d*)?)\s*([kKMGTPE]?)(i?B|)")
+_PREFIXES: Final = ("", "k", "m", "g", "t", "p", "e")
 
 
 def rate_of(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -30,3 +31,17 @@ def rate_of(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
     if not 0 < rate < math.inf:
         raise click.BadParameter(f"{value!r} is no rate; give one above 0")
     return rate
+
+
+def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read an option's size, in bytes; prefixes are binary, as in QEMU, and decimal before ``B``."""
+    if value is None:
+        return None
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no size; write 64G, 64GiB, 500MB, or bytes")
+    number, prefix, unit = match.groups()
+    size = float(number) * (1000 if unit == "B" else 1024) ** _PREFIXES.index(prefix.lower())
+    if not 1 <= size < 1 << 63:
+        raise click.BadParameter(f"{value!r} is no size; give one above 0 and below 8 EiB")
+    return int(size)

@@ -5,12 +5,12 @@ Advice has to name codecs; the core does so here, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from codecs_core.none import NoneCodec
 
-__all__ = ["FALLBACKS", "IAA", "KNOWN", "LEVELS", "NONE", "PUBLISHED", "QAT", "Speed"]
+__all__ = ["FALLBACKS", "IAA", "KNOWN", "LEVELS", "NONE", "PUBLISHED", "QAT", "QEMU", "Speed"]
 
 QAT: Final = "qatzip"
 IAA: Final = "qpl"
@@ -18,9 +18,12 @@ NONE: Final = NoneCodec.name
 FALLBACKS: Final = ("zstd", "lz4")
 """What serves without an accelerator: what packs tighter first."""
 
+QEMU: Final = frozenset({QAT, IAA, NONE, "zlib", "zstd"})
+"""Those that QEMU has itself, where it was built with them."""
+
 KNOWN: Final = frozenset({QAT, IAA, NONE, *FALLBACKS})
-LEVELS: Final = {QAT: 1, FALLBACKS[0]: 1}
-"""The level that advice names, for the codecs that have one: QEMU's default."""
+LEVELS: Final = {QAT: 1, FALLBACKS[0]: 1, "zlib": 1}
+"""The level that advice names, for the codecs of QEMU that have one: its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Speed:
     """How fast a codec is: bytes of pages a second, each unit of what does the work.
 
     A unit is a CPU, or a device where ``accelerated``. ``channels`` is how many it takes to keep
-    the devices busy.
+    the devices busy. ``source`` tells where the figures are from; that of the ratio may be another.
     """
 
     rate: float
@@ -36,6 +39,16 @@ class Speed:
     source: str
     accelerated: bool = False
     channels: int = 2
+    packs: str = ""
+
+    @property
+    def ratio_source(self) -> str:
+        """Where the ratio is from."""
+        return self.packs or self.source
+
+    def on(self, sample: str, ratio: float) -> Speed:
+        """The same speed, with the ratio that a sample has."""
+        return replace(self, ratio=ratio, packs=sample)
 
 
 PUBLISHED: Final = {

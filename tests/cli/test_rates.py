@@ -1,4 +1,4 @@
-"""Rates, as people write them."""
+"""Rates and sizes, as people write them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from codecs_core.cli.rates import rate_of
+from codecs_core.cli.rates import rate_of, size_of
 
 CONTEXT: Any = None
 
@@ -32,3 +32,25 @@ def test_rates(text: str, rate: float) -> None:
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no rate"):
         rate_of(CONTEXT, CONTEXT, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4096", 4096),
+        ("64G", 64 << 30),
+        ("64GiB", 64 << 30),
+        ("1.5k", 1536),
+        ("500MB", 500_000_000),
+        ("3 TiB", 3 << 40),
+        ("12B", 12),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert size_of(CONTEXT, CONTEXT, text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "0", "0.5", "8E", "1GB/s", "1e9", "9" * 400])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no size"):
+        size_of(CONTEXT, CONTEXT, text)

@@ -1,0 +1,167 @@
+"""What a codec does on this host: real packets, in as many threads as there are channels.
+
+A measurement has two halves: first all threads compress, then all decompress what they made. Each
+has a share of the sample, as a channel has, and goes over it again and again, each time with a
+fresh session, so that no history makes the next pass look better.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from codecs_core.codec import DEFAULT_GEOMETRY, HARDWARE_PACKETS, SOFTWARE_PACKETS, Codec
+from codecs_core.forecast.model import Measured
+from codecs_core.forecast.sample import Sample
+from codecs_core.wire.packet import header_size
+
+__all__ = ["measure", "ratio_of"]
+
+_HEADER = header_size(DEFAULT_GEOMETRY)
+_RATIO_PACKETS = 16
+
+
+def measure(
+    codec: Codec, sample: Sample, *, channels: int = 2, cpus: int = 1, seconds: float = 1.0
+) -> Measured:
+    """Run a codec on a sample for about so many ``seconds``, and return its rates.
+
+    There are as many threads as channels, but no more than CPUs; a codec whose work a device does
+    gets all of its channels. Raises what the codec raises: `CodecError`, or `CodecUnavailable`.
+    """
+    threads = channels if _uses_device(codec, sample) else min(channels, cpus)
+    ends = [
+        _Ends(codec, sample.packets[number::threads] or sample.packets[:1])
+        for number in range(threads)
+    ]
+    _at_once([partial(end.encode, seconds / 2) for end in ends])
+    _at_once([partial(end.decode, seconds / 2) for end in ends])
+    statistics = sum((end.statistics for end in ends), Counter[str]())
+    return Measured(
+        codec=codec.name,
+        encode=sum(end.encoding.rate for end in ends) / threads,
+        decode=sum(end.decoding.rate for end in ends) / threads,
+        encode_cpu=_cpu([end.encoding for end in ends]),
+        decode_cpu=_cpu([end.decoding for end in ends]),
+        ratio=sum(end.encoding.pages for end in ends) / sum(end.wire for end in ends),
+        hardware=_share(statistics),
+    )
+
+
+def ratio_of(codec: Codec, sample: Sample) -> float:
+    """The ratio alone, by a few packets from all over the sample."""
+    chosen = sample.packets[:: max(1, len(sample.packets) // _RATIO_PACKETS)]
+    with codec.encoder() as encoder:
+        wire = sum(_HEADER + len(encoder.encode(packet)) for packet in chosen)
+    return sum(map(len, chosen)) / wire
+
+
+@dataclass
+class _Tally:
+    """Bytes of pages, the nanoseconds that they took, and those of the CPU's among them."""
+
+    pages: int = 0
+    elapsed: int = 0
+    cpu: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.pages / max(1, self.elapsed) * 1e9
+
+    @contextmanager
+    def counting(self, size: int) -> Iterator[None]:
+        """Count what the body does with so many bytes of pages."""
+        cpu, started = time.thread_time_ns(), time.perf_counter_ns()
+        yield
+        self.elapsed += time.perf_counter_ns() - started
+        self.cpu += time.thread_time_ns() - cpu
+        self.pages += size
+
+
+@dataclass
+class _Ends:
+    """Both ends of one channel, one after the other, each on a thread."""
+
+    codec: Codec
+    packets: Sequence[memoryview]
+    encoding: _Tally = field(default_factory=_Tally)
+    decoding: _Tally = field(default_factory=_Tally)
+    wire: int = 0
+    payloads: list[bytes] = field(default_factory=list)
+    statistics: Counter[str] = field(default_factory=Counter)
+
+    def encode(self, seconds: float) -> None:
+        """Compress for so long, and keep the payloads of the first pass."""
+        deadline = time.monotonic() + seconds
+        for number in self._passes(deadline):
+            with self.codec.encoder() as encoder:
+                for packet in self.packets:
+                    with self.encoding.counting(len(packet)):
+                        payload = encoder.encode(packet)
+                    self.wire += _HEADER + len(payload)
+                    if number == 0:
+                        self.payloads.append(bytes(payload))
+                    if time.monotonic() > deadline:
+                        break
+                self.statistics.update(encoder.statistics())
+
+    def decode(self, seconds: float) -> None:
+        """Decompress what was kept, for so long."""
+        deadline = time.monotonic() + seconds
+        target = memoryview(bytearray(DEFAULT_GEOMETRY.packet_size))
+        for _ in self._passes(deadline):
+            with self.codec.decoder() as decoder:
+                # The first pass may have been cut short.
+                for packet, payload in zip(self.packets, self.payloads, strict=False):
+                    with self.decoding.counting(len(packet)):
+                        decoder.decode_into(memoryview(payload), target[: len(packet)])
+                    if time.monotonic() > deadline:
+                        break
+
+    @staticmethod
+    def _passes(deadline: float) -> Iterator[int]:
+        """Count passes until it is time; there is one at least."""
+        number = 0
+        while number == 0 or time.monotonic() < deadline:
+            yield number
+            number += 1
+
+
+def _at_once(works: Sequence[Callable[[], None]]) -> None:
+    """Do all of them at the same time, each on a thread; raises what the first of them raises."""
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], None]) -> None:
+        start.wait()
+        work()
+
+    with ThreadPoolExecutor(len(works), thread_name_prefix="multifd-measure") as pool:
+        try:
+            for done in [pool.submit(run, work) for work in works]:
+                done.result()
+        except BaseException:
+            # A thread that could not be started leaves the others waiting for it.
+            start.abort()
+            raise
+
+
+def _uses_device(codec: Codec, sample: Sample) -> bool:
+    with codec.encoder() as encoder:
+        encoder.encode(sample.packets[0])
+        return encoder.statistics().get(HARDWARE_PACKETS, 0) > 0
+
+
+def _cpu(tallies: Sequence[_Tally]) -> float:
+    """CPU seconds a byte of pages."""
+    return sum(each.cpu for each in tallies) / 1e9 / sum(each.pages for each in tallies)
+
+
+def _share(statistics: Counter[str]) -> float | None:
+    total = statistics[HARDWARE_PACKETS] + statistics[SOFTWARE_PACKETS]
+    return statistics[HARDWARE_PACKETS] / total if total else None
