@@ -4,8 +4,8 @@
 
 Two ends of a veth pair, one of them in a namespace of its own, with ``tc``'s token bucket filter
 at 100 Mbit/s, 1 Gbit/s and 10 Gbit/s in between. On each link the bandwidth is measured as ``--to``
-does, each codec as ``--measure`` does, with the pages that are sent as the sample. Then the pages
-are really sent, from a process here to one there, and the times are compared. Both share this
+does, each codec as ``--measure --one-host`` does, with the pages that are sent as the sample. Then
+these are really sent, from a process here to one there, and the times are compared. Both share this
 host's CPUs. A second table does the same for migrations: pages are dirtied at a steady rate while
 each round is sent, until the rest fits into the downtime limit.
 """
@@ -13,6 +13,7 @@ each round is sent, until the rest fits into the downtime limit.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import mmap
 import os
@@ -37,7 +38,7 @@ from codecs_core.forecast import Measured, Plan, predict
 from codecs_core.forecast.link import bandwidth_to, engine_costs
 from codecs_core.forecast.measure import measure
 from codecs_core.forecast.plot import draw
-from codecs_core.forecast.sample import of_file
+from codecs_core.forecast.sample import Sample, of_file
 from codecs_core.registry import State
 
 NAMESPACE, NEAR, FAR = "codecs-core-advise", "cc-near", "cc-far"
@@ -45,7 +46,7 @@ NEAR_ADDRESS, FAR_ADDRESS = "10.213.7.1", "10.213.7.2"
 CHANNELS = 2
 LINKS = {0.1: 64, 1.0: 512, 10.0: 1024}
 """Gbit/s → MiB that are sent."""
-MIGRATION = {"gbit": 1.0, "mib": 512, "dirty_rate": 40e6, "downtime_limit": 0.1}
+LIVE = {"gbit": 1.0, "dirty_rate": 40e6, "downtime_limit": 0.1}
 WANTED = 0.2
 PAGE = 4096
 
@@ -67,47 +68,37 @@ def main() -> int:
     chosen = [get_codec(name) for name, info in codecs().items() if info.state is State.LOADED]
     chosen.append(get_codec("zstd", level=9))
     rows: list[dict[str, Any]] = []
-    with real_pages(max(LINKS.values()) * MIB) as pages, tempfile.NamedTemporaryFile() as file:
-        file.write(pages)
-        file.flush()
-        sample = of_file(file.name)
-        cpus = len(os.sched_getaffinity(0))
-        engine = engine_costs(channels=CHANNELS)
-        found = [measure(each, sample, channels=CHANNELS, cpus=cpus) for each in chosen]
-        plan = Plan(
-            memory=max(LINKS.values()) * MIB, channels=CHANNELS, cpus=cpus, peer_cpus=None,
-            zero=sample.zero, engine=engine,
-        )  # fmt: skip
-        with namespace():
-            for gbit, mib in LINKS.items():
-                shape(gbit)
-                bandwidth = link_bandwidth()
-                part = Plan(**fields(plan) | {"memory": mib * MIB})
-                for codec, measured in zip(chosen, found, strict=True):
-                    times = [
-                        transfer(codec, pages, mib * MIB)["seconds"] for _ in range(options.rounds)
-                    ]
-                    rows.append(row(codec, measured, part, gbit, bandwidth, times))
-            shape(MIGRATION["gbit"])
+    cpus = len(os.sched_getaffinity(0))
+    engine = engine_costs(channels=CHANNELS)
+    with real_pages(max(LINKS.values()) * MIB) as pages, namespace():
+        for gbit, mib in LINKS.items():
+            sample, found = measured(chosen, pages, mib)
+            plan = Plan(
+                memory=mib * MIB, channels=CHANNELS, cpus=cpus, peer_cpus=None, zero=sample.zero,
+                engine=engine,
+            )  # fmt: skip
+            shape(gbit)
             bandwidth = link_bandwidth()
-            live = Plan(
-                **fields(plan)
-                | {"memory": MIGRATION["mib"] * MIB}
-                | {name: MIGRATION[name] for name in ("dirty_rate", "downtime_limit")}
+            for codec, each in zip(chosen, found, strict=True):
+                runs = [transfer(codec, pages, plan) for _ in range(options.rounds)]
+                rows.append(row(codec, each, plan, gbit, bandwidth, runs))
+            if gbit != LIVE["gbit"]:
+                continue
+            live = dataclasses.replace(
+                plan, dirty_rate=LIVE["dirty_rate"], downtime_limit=LIVE["downtime_limit"]
             )
-            for codec, measured in zip(chosen, found, strict=True):
+            for codec, each in zip(chosen, found, strict=True):
                 runs = [migrate(codec, pages, live) for _ in range(options.rounds)]
-                times = [each["seconds"] for each in runs]
-                rows.append(
-                    row(codec, measured, live, MIGRATION["gbit"], bandwidth, times)
-                    | {"live": True, "real_rounds": [each["rounds"] for each in runs]}
-                )
+                rows.append(row(codec, each, live, gbit, bandwidth, runs) | {"live": True})
     show(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     if options.plot:
         draw(
-            [named(each, codec) for each, codec in zip(found, chosen, strict=True)],
+            [
+                dataclasses.replace(each, codec=label(codec))
+                for each, codec in zip(found, chosen, strict=True)
+            ],
             plan,
             options.plot,
             title=f"{max(LINKS.values())} MiB of programs, {CHANNELS} channels, both ends on "
@@ -118,9 +109,16 @@ def main() -> int:
     return int(worst > WANTED)
 
 
-def fields(plan: Plan) -> dict[str, Any]:
-    """A plan's fields, to make another of."""
-    return {name: getattr(plan, name) for name in Plan.__slots__}
+def measured(chosen: list[Codec], pages: mmap.mmap, mib: int) -> tuple[Sample, list[Measured]]:
+    """Measure codecs, as ``--measure`` does, with a sample of what is sent."""
+    with tempfile.NamedTemporaryFile() as file, memoryview(pages)[: mib * MIB] as part:
+        file.write(part)
+        file.flush()
+        sample = of_file(file.name)
+    cpus = len(os.sched_getaffinity(0))
+    return sample, [
+        measure(each, sample, channels=CHANNELS, cpus=cpus, one_host=True) for each in chosen
+    ]
 
 
 def label(codec: Codec) -> str:
@@ -129,24 +127,25 @@ def label(codec: Codec) -> str:
     return codec.name if level in (None, 0, 1) else f"{codec.name}, level {level}"
 
 
-def named(measured: Measured, codec: Codec) -> Measured:
-    """The same, under the codec's label."""
-    values = {name: getattr(measured, name) for name in Measured.__slots__}
-    return Measured(**values | {"codec": label(codec)})
-
-
 def row(
-    codec: Codec, measured: Measured, plan: Plan, gbit: float, bandwidth: float, times: list[float]
+    codec: Codec,
+    measured: Measured,
+    plan: Plan,
+    gbit: float,
+    bandwidth: float,
+    runs: list[tuple[float, int]],
 ) -> dict[str, Any]:
     """Compare a prediction with the median of some transfers."""
     predicted = predict(measured, plan, bandwidth)
     assert predicted.seconds is not None
+    times = [seconds for seconds, _ in runs]
     real = statistics.median(times)
     return {
         "codec": label(codec), "gbit": gbit, "bandwidth": bandwidth, "limit": predicted.limit,
-        "rate": predicted.rate, "rounds": predicted.rounds, "predicted": predicted.seconds,
-        "real": real, "spread": [min(times), max(times)], "error": predicted.seconds / real - 1,
-        "live": False,
+        "ratio": measured.ratio, "rate": predicted.rate, "rounds": predicted.rounds,
+        "real_rounds": [rounds for _, rounds in runs], "predicted": predicted.seconds,
+        "real": real, "spread": [min(times), max(times)],
+        "error": predicted.seconds / real - 1, "live": False,
     }  # fmt: skip
 
 
@@ -217,25 +216,18 @@ def link_bandwidth() -> float:
         return bandwidth_to(address, channels=CHANNELS)
 
 
-def transfer(codec: Codec, pages: mmap.mmap, size: int) -> dict[str, float]:
-    """Send the first ``size`` bytes, and return the seconds until all had arrived."""
-    with (
-        peer("memory", size) as address,
-        memoryview(pages)[:size] as part,
-        Sender(address, codec=codec, channels=CHANNELS) as sender,
-    ):
-        sender.add_block("pages", part)
-        sender.connect()
+def transfer(codec: Codec, pages: mmap.mmap, plan: Plan) -> tuple[float, int]:
+    """Send the plan's memory; return the seconds until all had arrived, and 1 round."""
+    with sending(codec, pages, plan) as sender:
         started = time.perf_counter()
         sender.send()
         sender.finish()
-        return {"seconds": time.perf_counter() - started}
+        return time.perf_counter() - started, 1
 
 
-def migrate(codec: Codec, pages: mmap.mmap, plan: Plan) -> dict[str, float]:
-    """Send all pages, then as many as were dirtied meanwhile, until the rest fits."""
-    count = plan.memory // PAGE
-    chance = random.Random(1)
+@contextmanager
+def sending(codec: Codec, pages: mmap.mmap, plan: Plan) -> Iterator[Sender]:
+    """Connect a sender of the plan's memory to a receiver on the other side of the link."""
     with (
         peer("memory", plan.memory) as address,
         memoryview(pages)[: plan.memory] as part,
@@ -243,24 +235,31 @@ def migrate(codec: Codec, pages: mmap.mmap, plan: Plan) -> dict[str, float]:
     ):
         sender.add_block("pages", part)
         sender.connect()
+        yield sender
+
+
+def migrate(codec: Codec, pages: mmap.mmap, plan: Plan) -> tuple[float, int]:
+    """Send all pages, then as many as were dirtied meanwhile, until the rest fits.
+
+    Returns the seconds, and the rounds before the last.
+    """
+    count = plan.memory // PAGE
+    chance = random.Random(1)
+    with sending(codec, pages, plan) as sender:
         started = before = time.perf_counter()
         sender.send()
         sender.sync()
-        rounds, sent = 1, plan.memory
-        while True:
+        rounds, sent, last = 1, plan.memory, False
+        while not last:
             now = time.perf_counter()
             elapsed, before = now - before, now
-            dirty = int(elapsed * plan.dirty_rate)
-            last = dirty / (sent / elapsed) <= plan.downtime_limit
-            # Zero pages are seldom what a guest dirties, but they are some of these.
-            where = sorted(chance.sample(range(count), min(count, dirty // PAGE)))
-            sender.send_pages("pages", where)
+            dirty = min(count, int(elapsed * plan.dirty_rate) // PAGE)
+            last = dirty * PAGE * elapsed / sent <= plan.downtime_limit
+            sender.send_pages("pages", sorted(chance.sample(range(count), dirty)))
             sender.sync()
-            if last:
-                break
-            rounds, sent = rounds + 1, dirty
+            rounds, sent = rounds + (not last), dirty * PAGE
         sender.finish()
-        return {"seconds": time.perf_counter() - started, "rounds": rounds}
+        return time.perf_counter() - started, rounds
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -268,8 +267,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     console = Console(width=110)
     for live in (False, True):
         title = (
-            f"migrations of {MIGRATION['mib']} MiB dirtied at "
-            f"{MIGRATION['dirty_rate'] / 1e6:.0f} MB/s"
+            f"migrations, pages dirtied at {LIVE['dirty_rate'] / 1e6:.0f} MB/s"
             if live
             else f"transfers, {CHANNELS} channels, both ends on this host"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from codecs_core import registry
-from codecs_core.cli import COMMANDS
+from codecs_core.cli import COMMANDS, main
 from codecs_core.wire import control
 
 ROOT = Path(__file__).parents[1]
@@ -21,12 +21,13 @@ PAGES = sorted(
     if ".venv" not in page.parts and "build" not in page.parts
 )
 README = (ROOT / "README.md").read_text()
-PROGRAMS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+CHOOSING = (ROOT / "docs/choosing.md").read_text()
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", README + CHOOSING, re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
-def test_readme_programs_run(program: str) -> None:
+def test_programs_run(program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", program],
         capture_output=True,
@@ -64,3 +65,27 @@ def test_a_page_names_every_parameter_with_its_default(codec: str) -> None:
         default = str(each.default).lower()
         row = next(line for line in page.splitlines() if line.startswith(f"| `{each.name}` |"))
         assert default in row.split("|")[3]
+
+
+EXAMPLES = re.findall(
+    r"^```\n\$ multifd (advise --root [^\n]*)\n(.*?)^```$",
+    CHOOSING,
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def test_choosing_has_examples() -> None:
+    assert len(EXAMPLES) >= 3
+
+
+@pytest.mark.parametrize(("command", "shown"), EXAMPLES, ids=range(len(EXAMPLES)))
+def test_examples_are_what_the_command_prints(
+    command: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between the lines of dots."""
+    monkeypatch.chdir(ROOT)
+    assert main(command.split()) == 0
+    rest = capsys.readouterr().out
+    for part in shown.split("…\n"):
+        _, found, rest = rest.partition(part)
+        assert found == part

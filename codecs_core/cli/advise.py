@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from codecs_core.cli.devices import print_obstacles, root_option
 from codecs_core.cli.output import json_option, print_json, printable
 from codecs_core.cli.plotting import check_plot, plot_option
 from codecs_core.cli.rates import rate_of, size_of
-from codecs_core.errors import UsageError
+from codecs_core.errors import CodecsCoreError, UsageError
 from codecs_core.hardware import accelerators, advise, inventory
 from codecs_core.hardware.apply import commands
 from codecs_core.hardware.methods import PUBLISHED
@@ -22,8 +22,8 @@ from codecs_core.registry import State, default_registry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from codecs_core.cli.forecast import Forecast
-    from codecs_core.hardware import Advice, Rule, Speed
+    from codecs_core.forecast import Survey
+    from codecs_core.hardware import Advice, Contender, Rule, Speed
     from codecs_core.hardware.apply import Commands
 
 __all__ = ["command"]
@@ -31,14 +31,8 @@ __all__ = ["command"]
 HERE = Path("/")
 _VERDICTS = {True: "applies", False: "does not apply", None: "cannot be judged"}
 _OF_A_FORECAST = {
-    "to": "--to",
-    "memory": "--memory",
-    "dirty_rate": "--dirty-rate",
-    "downtime_limit": "--downtime-limit",
-    "peer_cpus": "--peer-cpus",
-    "one_host": "--one-host",
-    "plot": "--plot",
-}
+    "to", "memory", "dirty_rate", "downtime_limit", "peer_cpus", "one_host", "plot",
+}  # fmt: skip
 
 
 @click.command(
@@ -79,7 +73,12 @@ _OF_A_FORECAST = {
     help="Measure the link to 'multifd recv URI - > /dev/null' on the other host.",
 )
 @click.option(
-    "--memory", metavar="SIZE", callback=size_of, help="What is to be moved.  [default: 16G]"
+    "--memory",
+    metavar="SIZE",
+    callback=size_of,
+    default="16G",
+    show_default=True,
+    help="What is to be moved.",
 )
 @click.option(
     "--dirty-rate",
@@ -91,7 +90,9 @@ _OF_A_FORECAST = {
     "--downtime-limit",
     metavar="SECONDS",
     type=click.FloatRange(min=0.001, max=2000),
-    help="How long the guest may stand still.  [default: 0.3]",
+    default=0.3,
+    show_default=True,
+    help="How long the guest may stand still.",
 )
 @click.option(
     "--peer-cpus",
@@ -111,9 +112,9 @@ def command(
     multifd_channels: int | None,
     measure: bool,
     to: str | None,
-    memory: int | None,
+    memory: int,
     dirty_rate: float | None,
-    downtime_limit: float | None,
+    downtime_limit: float,
     peer_cpus: int | None,
     one_host: bool,
     plot: Path | None,
@@ -130,77 +131,68 @@ def command(
     codecs that are usable here are run on the sample, and the time, the CPU seconds and the bytes
     of a migration are predicted for each, its rounds included. The best of them is recommended.
     """
-    _check(ctx.params)
-    found = inventory(root)
+    _check(ctx)
+    host = inventory(root)
     registry = default_registry()
     usable = [name for name, info in registry.items() if info.state is State.LOADED]
     more = registry.accelerators(root)
     speeds: Mapping[str, Speed] = {}
-    forecast: Forecast | None = None
+    measured: tuple[Contender, ...] = ()
+    found: Survey | None = None
     if measure:
-        from codecs_core.cli.forecast import Forecast
+        from codecs_core.cli import forecast
 
-        forecast = Forecast.take(
-            usable,
-            sample=sample,
-            bandwidth=bandwidth,
-            to=to,
-            channels=multifd_channels,
-            memory=memory,
-            dirty_rate=dirty_rate,
-            downtime_limit=downtime_limit,
-            peer_cpus=peer_cpus,
-            one_host=one_host,
-        )
-        bandwidth = forecast.bandwidth
-        devices = [each.codec for each in (*accelerators(found), *more) if each.usable]
-        speeds = forecast.speeds(devices)
-        multifd_channels = forecast.plan.channels
+        found = forecast.take(ctx.params, usable)
+        devices = [each.codec for each in (*accelerators(host), *more) if each.usable]
+        speeds, measured = forecast.speeds(found, devices), forecast.contenders(found)
+        bandwidth, multifd_channels = found.bandwidth, found.plan.channels
+        if plot is not None:
+            forecast.draw(found, plot)
     elif sample is not None:
         speeds = _packed(sample, usable)
     advice = advise(
-        found,
+        host,
         bandwidth=bandwidth,
         codecs=usable if root == HERE else None,
         speeds=speeds,
         channels=multifd_channels,
         more=more,
-        measured=forecast.contenders() if forecast else (),
+        measured=measured,
     )
-    if forecast and plot:
-        forecast.draw(plot)
     todo = commands(advice)
     if as_json:
         print_json(
             advice.as_dict()
             | {"bandwidth": bandwidth, "commands": dataclasses.asdict(todo)}
-            | {"forecast": forecast.as_dict() if forecast else None}
+            | {"forecast": found.as_dict() if found else None}
         )
         return
     _print_advice(advice, todo, elsewhere=root != HERE)
-    if forecast:
-        forecast.print()
-        if plot:
-            click.echo(f"\ndrawn: {plot}")
+    if found:
+        forecast.print_survey(found)
+    if plot:
+        click.echo(f"\ndrawn: {plot}")
 
 
-def _check(params: dict[str, object]) -> None:
+def _check(ctx: click.Context) -> None:
     """Raise `UsageError` where options do not go together; nothing has been done yet."""
-    if not params["measure"]:
-        for name, option in _OF_A_FORECAST.items():
-            if params[name] not in (None, False):
-                raise UsageError(f"{option} is about what --measure predicts; add --measure")
-    elif params["root"] != HERE:
+    given = {
+        name: value
+        for name, value in ctx.params.items()
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if "measure" not in given:
+        for name in _OF_A_FORECAST & given.keys():
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is about what --measure predicts; add --measure")
+    elif ctx.params["root"] != HERE:
         raise UsageError("--measure measures this host; leave out --root")
-    if params["bandwidth"] is not None and params["to"] is not None:
+    if {"bandwidth", "to"} <= given.keys():
         raise UsageError("--bandwidth tells what --to would measure; give one of them")
-    if params["peer_cpus"] is not None and params["one_host"]:
+    if {"peer_cpus", "one_host"} <= given.keys():
         raise UsageError("with --one-host there is no other host that --peer-cpus could be of")
-    plot = params["plot"]
-    if isinstance(plot, Path):
-        check_plot(plot)
-        if not os.path.isdir(plot.parent):
-            raise UsageError(f"--plot {plot}: there is no directory {plot.parent}")
+    if "plot" in given:
+        check_plot(given["plot"])
 
 
 def _packed(path: Path, usable: list[str]) -> dict[str, Speed]:
@@ -237,7 +229,17 @@ def _print_advice(advice: Advice, todo: Commands, *, elsewhere: bool) -> None:
         click.echo(f"  {line}")
     if advice.better:
         click.echo(f"\n{advice.better} would be better. What stands in its way:")
+        if not elsewhere:
+            _print_plugin(advice.better)
         print_obstacles(tuple(d for d in advice.accelerators if d.codec == advice.better))
+
+
+def _print_plugin(codec: str) -> None:
+    """Print what is the matter with a codec's plugin, if anything is."""
+    try:
+        default_registry().codec_class(codec)
+    except CodecsCoreError as error:
+        click.echo(f"\n{printable(str(error))}")
 
 
 def _print_rule(rule: Rule) -> None:

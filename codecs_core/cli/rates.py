@@ -34,7 +34,7 @@ def rate_of(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 
 
 def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Read an option's size, in bytes; prefixes are binary, as in QEMU, and decimal before ``B``."""
+    """Read an option's size, in bytes; prefixes are binary as in QEMU, but decimal in ``MB``."""
     if value is None:
         return None
     match = _SIZE.fullmatch(value.strip())

@@ -28,29 +28,49 @@ _RATIO_PACKETS = 16
 
 
 def measure(
-    codec: Codec, sample: Sample, *, channels: int = 2, cpus: int = 1, seconds: float = 1.0
+    codec: Codec,
+    sample: Sample,
+    *,
+    channels: int = 2,
+    cpus: int = 1,
+    seconds: float = 1.0,
+    one_host: bool = False,
 ) -> Measured:
     """Run a codec on a sample for about so many ``seconds``, and return its rates.
 
     There are as many threads as channels, but no more than CPUs; a codec whose work a device does
-    gets all of its channels. Raises what the codec raises: `CodecError`, or `CodecUnavailable`.
+    gets all of its channels. With ``one_host`` both ends work at once in the second half, for they
+    take caches and memory from each other. Raises what the codec raises: `CodecError`, or
+    `CodecUnavailable`.
     """
-    threads = channels if _uses_device(codec, sample) else min(channels, cpus)
+    device = _uses_device(codec, sample)
+    threads = channels if device else min(channels, cpus)
     ends = [
         _Ends(codec, sample.packets[number::threads] or sample.packets[:1])
         for number in range(threads)
     ]
-    _at_once([partial(end.encode, seconds / 2) for end in ends])
-    _at_once([partial(end.decode, seconds / 2) for end in ends])
-    statistics = sum((end.statistics for end in ends), Counter[str]())
+    encode = [partial(end.encode, seconds / 2) for end in ends]
+    decode = [partial(end.decode, seconds / 2) for end in ends]
+    _at_once(encode)
+    ratio = sum(end.encoding.pages for end in ends) / sum(end.wire for end in ends)
+    if one_host:
+        for end in ends:
+            end.encoding = _Tally()
+        decode += encode
+    _at_once(decode)
+    encoding, decoding = [end.encoding for end in ends], [end.decoding for end in ends]
+    if one_host and not device:
+        # More threads than CPUs: what each of them does alone shows in the CPU's time only.
+        rates = 1 / _cpu(encoding), 1 / _cpu(decoding)
+    else:
+        rates = _rate(encoding), _rate(decoding)
     return Measured(
-        codec=codec.name,
-        encode=sum(end.encoding.rate for end in ends) / threads,
-        decode=sum(end.decoding.rate for end in ends) / threads,
-        encode_cpu=_cpu([end.encoding for end in ends]),
-        decode_cpu=_cpu([end.decoding for end in ends]),
-        ratio=sum(end.encoding.pages for end in ends) / sum(end.wire for end in ends),
-        hardware=_share(statistics),
+        codec.name,
+        *rates,
+        encode_cpu=_cpu(encoding),
+        decode_cpu=_cpu(decoding),
+        ratio=ratio,
+        hardware=_share(sum((end.statistics for end in ends), Counter[str]())),
     )
 
 
@@ -69,10 +89,6 @@ class _Tally:
     pages: int = 0
     elapsed: int = 0
     cpu: int = 0
-
-    @property
-    def rate(self) -> float:
-        return self.pages / max(1, self.elapsed) * 1e9
 
     @contextmanager
     def counting(self, size: int) -> Iterator[None]:
@@ -97,15 +113,16 @@ class _Ends:
     statistics: Counter[str] = field(default_factory=Counter)
 
     def encode(self, seconds: float) -> None:
-        """Compress for so long, and keep the payloads of the first pass."""
+        """Compress for so long; the payloads of the very first pass are kept."""
         deadline = time.monotonic() + seconds
-        for number in self._passes(deadline):
+        for _ in self._passes(deadline):
+            keep = not self.payloads
             with self.codec.encoder() as encoder:
                 for packet in self.packets:
                     with self.encoding.counting(len(packet)):
                         payload = encoder.encode(packet)
                     self.wire += _HEADER + len(payload)
-                    if number == 0:
+                    if keep:
                         self.payloads.append(bytes(payload))
                     if time.monotonic() > deadline:
                         break
@@ -114,13 +131,14 @@ class _Ends:
     def decode(self, seconds: float) -> None:
         """Decompress what was kept, for so long."""
         deadline = time.monotonic() + seconds
-        target = memoryview(bytearray(DEFAULT_GEOMETRY.packet_size))
+        # Each packet has its place, as in a guest's memory: one for all would stay in the cache.
+        places = [memoryview(bytearray(len(packet))) for packet in self.packets]
         for _ in self._passes(deadline):
             with self.codec.decoder() as decoder:
                 # The first pass may have been cut short.
-                for packet, payload in zip(self.packets, self.payloads, strict=False):
-                    with self.decoding.counting(len(packet)):
-                        decoder.decode_into(memoryview(payload), target[: len(packet)])
+                for place, payload in zip(places, self.payloads, strict=False):
+                    with self.decoding.counting(len(place)):
+                        decoder.decode_into(memoryview(payload), place)
                     if time.monotonic() > deadline:
                         break
 
@@ -157,9 +175,14 @@ def _uses_device(codec: Codec, sample: Sample) -> bool:
         return encoder.statistics().get(HARDWARE_PACKETS, 0) > 0
 
 
+def _rate(tallies: Sequence[_Tally]) -> float:
+    """Bytes of pages a second, of each thread on average."""
+    return sum(each.pages * 1e9 / max(1, each.elapsed) for each in tallies) / len(tallies)
+
+
 def _cpu(tallies: Sequence[_Tally]) -> float:
-    """CPU seconds a byte of pages."""
-    return sum(each.cpu for each in tallies) / 1e9 / sum(each.pages for each in tallies)
+    """CPU seconds a byte of pages; not 0, even where the clock does not see them."""
+    return max(1, sum(each.cpu for each in tallies)) / 1e9 / sum(each.pages for each in tallies)
 
 
 def _share(statistics: Counter[str]) -> float | None:

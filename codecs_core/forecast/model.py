@@ -102,8 +102,9 @@ class Prediction:
 
     ``rate`` is that of normal pages, ``limit`` the stage that sets it: ``link``, ``sender``,
     ``receiver``, or ``CPUs`` where both ends share them. ``rounds`` are those in which the guest
-    runs; then it stands still for ``downtime`` while the rest moves. ``pages`` is what moves in all,
-    ``wire`` what that takes on the link. Where the rounds do not converge, all these are ``None``.
+    runs; then it stands still for ``downtime`` while the rest moves. ``pages`` is what moves in
+    all, ``wire`` what that takes on the link. Where the rounds do not converge, all these are
+    ``None``.
     """
 
     codec: str

@@ -104,9 +104,10 @@ def advise(
         rules.append(_measured(measured, rules))
     reason = next(rule for rule in reversed(rules) if rule.choice)
     codec = reason.choice or NONE
+    speed = situation.speeds.get(codec)
     return Advice(
         codec=codec,
-        accelerated=codec in situation.counts,
+        accelerated=codec in situation.counts and (speed is None or speed.accelerated),
         reason=reason,
         settings=situation.settings(codec, channels),
         rules=tuple(rules),

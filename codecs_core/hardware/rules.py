@@ -239,7 +239,7 @@ class Situation:
         return max(2, min(needed, self.cpus, _MOST_CHANNELS))
 
     def better(self, codec: str) -> str | None:
-        """What the rules would choose if all that is present could be used."""
+        """What the rules would choose if all that is present could be used, and cannot now."""
         ideal = replace(
             self,
             svm=self.svm or IAA in self.present,
@@ -247,7 +247,8 @@ class Situation:
             codecs=self.codecs | self.present.keys(),
         )
         choice = next(rule.choice for rule in reversed(ideal.judge()) if rule.choice)
-        return choice if choice != codec and choice in self.present else None
+        idle = self.present.get(choice, 0) - self.counts.get(choice, 0)
+        return choice if choice != codec and idle else None
 
 
 def _said(bytes_per_second: float) -> str:

@@ -7,17 +7,23 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from codecs_core import Receiver, StreamSink
+from codecs_core import CodecError, Receiver, StreamSink
 from codecs_core.cli import forecast, plotting
+from codecs_core.hardware import inventory
+
+# The package has a function of that name.
+survey = import_module("codecs_core.forecast.survey")
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Result
+    from tests.conftest import Plugins
 
     Multifd = Callable[..., Result]
 
@@ -145,7 +151,7 @@ def advised(multifd: Multifd) -> Callable[..., Advice]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure each codec for a moment only."""
-    monkeypatch.setattr(forecast, "_SECONDS", 0.02)
+    monkeypatch.setattr(forecast, "SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -227,6 +233,17 @@ class TestRules:
         assert advice.codec in LOADED
         assert advice.bandwidth is None
 
+    def test_a_plugin_that_is_missing_is_named(
+        self, multifd: Multifd, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plugins.install("zstd")
+        host = inventory(HOSTS / "qat-vfio")
+        monkeypatch.setattr("codecs_core.cli.advise.inventory", lambda root: host)
+        result = multifd("advise")
+        assert result.out.startswith("recommended: zstd\n  by rule 5: ")
+        assert "\nqatzip would be better. What stands in its way:\n\nno codec is" in result.out
+        assert result.out.endswith("restricts what may load)\n")
+
     def test_a_sample_tells_how_pages_shrink(
         self, advised: Callable[..., Advice], memory: str, tmp_path: Path
     ) -> None:
@@ -268,7 +285,10 @@ class TestMeasure:
     def test_tables(self, multifd: Multifd, memory: str) -> None:
         options = ("advise", "--measure", "--sample", memory, "--one-host")
         out = multifd(*options, "--bandwidth", "100Mbit/s", "--dirty-rate", "1MB/s").out
-        assert f"measured with 1.0 MiB of {memory}, 50% of it zero pages before\n" in out
+        assert (
+            f"measured with 1.0 MiB of {memory}; 50% of its pages were zero, and are left out\n"
+            in out
+        )
         assert re.search(
             r"^predicted: 16\.0 GiB, dirtied at 976\.6 KiB/s, \d+ channels, "
             r"both ends on \d+ CPUs$",
@@ -290,7 +310,7 @@ class TestMeasure:
         ).out  # fmt: skip
         assert re.search(r"^none +never ", out, re.MULTILINE)
         assert re.search(
-            r"^none: does not converge: pages move at .*/s, and are dirtied faster$",
+            r"^none does not converge: pages move at .*/s, and are dirtied faster$",
             out,
             re.MULTILINE,
         )
@@ -325,17 +345,14 @@ class TestMeasure:
         memory: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        from codecs_core.errors import CodecError
-        from codecs_core.forecast import measure
-
-        real = measure.measure
+        real = survey.measure
 
         def failing(codec: Any, *rest: Any, **more: Any) -> Any:
             if codec.name == "zlib":
                 raise CodecError("the library\nis gone")
             return real(codec, *rest, **more)
 
-        monkeypatch.setattr(measure, "measure", failing)
+        monkeypatch.setattr(survey, "measure", failing)
         options = ("--measure", "--sample", memory, "--bandwidth", "1Gbit/s")
         found = advised(*options).forecast
         assert found

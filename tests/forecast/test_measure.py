@@ -119,6 +119,14 @@ def test_a_device_gets_all_channels(log: Log) -> None:
     assert 0.7 <= found.hardware <= 1
 
 
+def test_both_ends_at_once_on_one_host(log: Log) -> None:
+    found = measure(HalfCodec(), SAMPLE, channels=2, cpus=2, seconds=0.05, one_host=True)
+    assert found.ratio == pytest.approx(PACKET / (PACKET // 2 + HEADER))
+    assert found.encode == pytest.approx(1 / found.encode_cpu)
+    assert found.decode == pytest.approx(1 / found.decode_cpu)
+    assert log.decoded > 0
+
+
 def test_nothing_stays_open(log: Log) -> None:
     before = threading.active_count()
     measure(HalfCodec(), SAMPLE, channels=2, cpus=2, seconds=0.02)

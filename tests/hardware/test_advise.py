@@ -136,11 +136,26 @@ def test_what_was_measured_overrules_the_other_rules() -> None:
     assert confirmed.rules[-1].applies is False
 
 
+def test_nothing_stands_in_the_way_of_what_was_measured_to_be_slower() -> None:
+    contenders = [Contender("lz4", 10.0, "lz4: 10 s"), Contender("qatzip", 20.0, "qatzip: 20 s")]
+    advice = advise(inventory(HOSTS / "qat-vfio"), bandwidth=GBIT, measured=contenders)
+    assert (advice.codec, advice.better) == ("lz4", None)
+
+
 def test_a_ratio_has_a_source_of_its_own() -> None:
     speeds = {"zstd": PUBLISHED["zstd"].on("ram.img", 1.01)}
     advice = advise(inventory(HOSTS / "amd"), speeds=speeds)
     assert (advice.codec, advice.reason.number) == ("none", 6)
     assert advice.reason.evidence == ("zstd makes pages 1.01 times smaller (ram.img)",)
+
+
+def test_what_a_measurement_found_in_software_is_not_called_accelerated() -> None:
+    """The inventory takes the device for usable; the library did not reach it."""
+    found = inventory(HOSTS / "qat-vfio")
+    contenders = [Contender("qatzip", 10.0, "qatzip: 10 s")]
+    assert advise(found, measured=contenders).accelerated
+    slow = {"qatzip": Speed(0.4e9, 2.9, "measured")}
+    assert not advise(found, measured=contenders, speeds=slow).accelerated
 
 
 def test_devices_of_other_plugins() -> None:
