@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from codecs_core import Receiver, Sender, StreamSink, codecs, get_codec
+from codecs_core.cli.plotting import save_plot
 from codecs_core.codec import Codec
 from codecs_core.forecast import Measured, Plan, predict
 from codecs_core.forecast.link import bandwidth_to, engine_costs
@@ -94,16 +95,12 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     if options.plot:
-        draw(
-            [
-                dataclasses.replace(each, codec=label(codec))
-                for each, codec in zip(found, chosen, strict=True)
-            ],
-            plan,
-            options.plot,
-            title=f"{max(LINKS.values())} MiB of programs, {CHANNELS} channels, both ends on "
-            f"{cpus} CPUs",
-        )
+        lines = [
+            dataclasses.replace(each, codec=label(codec))
+            for each, codec in zip(found, chosen, strict=True)
+        ]
+        title = f"{mib} MiB of programs, {CHANNELS} channels, both ends on {cpus} CPUs"
+        save_plot(draw(lines, plan, title=title), options.plot)
     worst = max(abs(each["error"]) for each in rows)
     print(f"worst: {worst:.0%} (wanted: at most {WANTED:.0%})")
     return int(worst > WANTED)

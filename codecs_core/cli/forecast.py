@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codecs_core.cli.output import duration, print_table, printable, rate, size
+from codecs_core.cli.plotting import save_plot
 from codecs_core.cli.progress import announce
 from codecs_core.forecast import (
     Plan,
@@ -65,8 +66,9 @@ def take(params: Mapping[str, Any], names: Iterable[str]) -> Survey:
 
 
 def draw(found: Survey, path: Path) -> None:
-    """Draw times against bandwidth."""
-    plot.draw(found.codecs, found.plan, path, title=_title(found), bandwidth=found.bandwidth)
+    """Draw times against bandwidth. Raises `TransferError` where the file cannot be written."""
+    figure = plot.draw(found.codecs, found.plan, title=_title(found), bandwidth=found.bandwidth)
+    save_plot(figure, path)
 
 
 def contenders(found: Survey) -> tuple[Contender, ...]:
