@@ -23,6 +23,7 @@ bench: $(READY)
 	$(PYTHON) benchmarks/integrity.py
 	$(PYTHON) benchmarks/qatzip.py
 	$(PYTHON) benchmarks/qpl.py
+	$(PYTHON) benchmarks/devices.py
 
 docs: $(READY)
 	.venv/bin/pytest -q tests/test_docs.py

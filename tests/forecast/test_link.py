@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from codecs_core import LinkError, Receiver, StreamSink
+from codecs_core import LinkError, Receiver, Sender, StreamSink
 from codecs_core.forecast.link import bandwidth_to, engine_costs
 
 
@@ -49,3 +49,17 @@ def test_engine() -> None:
     costs = engine_costs(channels=1, seconds=0.05)
     assert 0 < costs.wire_cpu < 1e-6
     assert 0 < costs.zero_cpu < 1e-7
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_engine_that_is_interrupted(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its receiver ends too, and says nothing."""
+
+    def fail(self: Sender) -> None:
+        raise error
+
+    monkeypatch.setattr(Sender, "sync", fail)
+    with pytest.raises(error):
+        engine_costs(channels=1, seconds=0.02)
