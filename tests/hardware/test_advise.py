@@ -238,7 +238,7 @@ def libraries(tree: Tree, *names: str) -> bool:
 
 def qat_can_run(tree: Tree) -> bool:
     """Said once more, the other way round: from the node that is opened up to the device."""
-    pci = "/sys/bus/pci/devices"
+    pci, iommu = "/sys/bus/pci/devices", "/sys/class/iommu"
     for function in tree.entries(pci):
         place = f"{pci}/{function}"
         physical = f"{pci}/{tree.name(place + '/physfn')}"
@@ -254,7 +254,7 @@ def qat_can_run(tree: Tree) -> bool:
         ):
             limit = tree.text("/proc/self/limits")
             return (
-                bool(tree.entries("/sys/class/iommu"))
+                any(tree.exists(f"{iommu}/{unit}") for unit in tree.entries(iommu))
                 and libraries(tree, "libqatzip.so.3", "libqat.so.4")
                 and not (isinstance(limit, str) and "65536" in limit)
             )
