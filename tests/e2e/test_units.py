@@ -1,4 +1,4 @@
-"""The systemd units of the documentation: their commands serve the socket that systemd hands over."""
+"""The systemd units of the documentation: their commands serve the socket that systemd gives them."""
 
 from __future__ import annotations
 
