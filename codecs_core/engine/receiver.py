@@ -21,10 +21,13 @@ from codecs_core.registry import default_registry
 from codecs_core.transport.address import parse
 from codecs_core.transport.connect import carries_one_stream, listen
 from codecs_core.transport.link import Link
+from codecs_core.transport.tls_link import server_links
 from codecs_core.wire import control as wire
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["BlockFactory", "Receiver"]
 
@@ -37,7 +40,7 @@ class Receiver:
 
     ::
 
-        with Receiver("tcp:0.0.0.0:4444") as receiver:
+        with Receiver("tcp:0.0.0.0:4444", tls=TlsCredentials("/etc/pki/qemu")) as receiver:
             receiver.add_block("guest", bytearray(size))
             receiver.receive()
 
@@ -45,6 +48,10 @@ class Receiver:
     listening or a connected socket) or ``exec:COMMAND``. ``open_block`` makes the blocks that were
     not added, when a sender announces them. ``timeout`` is how many seconds the peer may be
     silent. ``parameters`` holds the local parameters of codecs: codec name → name → value.
+
+    ``tls`` protects all connections, and only its clients are served. Without, a ``tcp:`` address
+    that other hosts reach needs ``insecure=True``. ``on_refusal`` is told, in a sentence, of every
+    connection that was refused without harm.
 
     Raises `UsageError` for wrong arguments, `LinkError` where it cannot listen.
     """
@@ -56,6 +63,9 @@ class Receiver:
         open_block: BlockFactory | None = None,
         timeout: float = 30.0,
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
+        tls: TlsCredentials | None = None,
+        insecure: bool = False,
+        on_refusal: Callable[[str], None] | None = None,
     ) -> None:
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
@@ -65,6 +75,7 @@ class Receiver:
         self._open_block = open_block
         self._timeout = timeout
         self._parameters = parameters or {}
+        self._on_refusal = on_refusal or (lambda why: None)
         self._session = Session()
         self._added: dict[str, Any] = {}
         self._blocks: dict[str, Block] = {}
@@ -79,7 +90,8 @@ class Receiver:
         self._finished = False
         self._closing = threading.Lock()
         self._closed = False
-        self._listener = listen(address)
+        make = Link if tls is None else server_links(tls)
+        self._listener = listen(address, make, insecure=insecure)
 
     @property
     def address(self) -> str:
@@ -108,7 +120,9 @@ class Receiver:
         with self._failing():
             if self._control is not None:
                 raise UsageError("a receiver serves one sender; make another for another transfer")
-            reception = Reception(self._listener, self._timeout, self._session.check)
+            reception = Reception(
+                self._listener, self._timeout, self._session.check, self._on_refusal
+            )
             try:
                 link, preamble = reception.control()
                 self._control = control = Control(link, self._timeout, self._session)

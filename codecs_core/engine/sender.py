@@ -22,11 +22,14 @@ from codecs_core.registry import get_codec
 from codecs_core.transport.address import ExecAddress, parse
 from codecs_core.transport.connect import carries_one_stream, dial
 from codecs_core.transport.link import Link
+from codecs_core.transport.tls_link import client_links
 from codecs_core.wire import control as wire
 from codecs_core.wire.packet import BLOCK_NAME_SIZE
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["Sender"]
 
@@ -46,7 +49,8 @@ class Sender:
     ``uri`` is ``tcp:HOST:PORT``, ``unix:PATH``, ``fd:N`` (a connected socket) or ``exec:COMMAND``.
     ``codec`` is a codec, or a codec's name with its ``parameters``. ``channels`` is 1 to 255; by
     default 2, or 1 where ``uri`` leads to one stream only. ``timeout`` is how many seconds the
-    peer may be silent.
+    peer may be silent. ``tls`` protects all connections, and only a receiver that it knows gets
+    anything.
 
     Leaving the ``with`` block without an error finishes the transfer: everything has arrived and
     is stored. Leaving it with one tells the receiver why. One thread at a time may use a sender;
@@ -63,6 +67,7 @@ class Sender:
         channels: int | None = None,
         geometry: Geometry = DEFAULT_GEOMETRY,
         timeout: float = 30.0,
+        tls: TlsCredentials | None = None,
         **parameters: Any,
     ) -> None:
         self._address = parse(uri)
@@ -76,6 +81,7 @@ class Sender:
             raise UsageError(f"{uri} is one connection and carries 1 channel, not {channels}")
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
+        self._make = Link if tls is None else client_links(tls, self._address)
         self._shared = one or (isinstance(self._address, ExecAddress) and channels == 1)
         self._count = channels
         self._geometry = geometry
@@ -136,7 +142,7 @@ class Sender:
             return
         with self._failing():
             self._clock.start()
-            link = dial(self._address, self._timeout)
+            link = self._dial()
             self._control = control = Control(link, self._timeout, self._session)
             self._session.on_failure(self._stop)
             accept = self._agree(control)
@@ -275,10 +281,13 @@ class Sender:
             raise ProtocolError(f"{control.link.peer} answered {answer.type.name} to HELLO")
         return answer
 
+    def _dial(self) -> Link:
+        return dial(self._address, self._timeout, self._make)
+
     def _open_channels(self, control: Control, token: UUID) -> None:
         numbers = itertools.count()
         for number in range(self._count):
-            outlet = DataWriter(control) if self._shared else dial(self._address, self._timeout)
+            outlet = DataWriter(control) if self._shared else self._dial()
             self._outlets.append(outlet)
             channel = SendingChannel(number, outlet, self._codec, self._geometry, numbers)
             self._channels.append(channel)

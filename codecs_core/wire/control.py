@@ -58,6 +58,9 @@ PREAMBLE: Final = _PREAMBLE.pack(CONTROL_MAGIC, CONTROL_VERSION)
 PREAMBLE_SIZE: Final = _PREAMBLE.size
 _FRAME = struct.Struct(">BI")
 FRAME_HEADER_SIZE: Final = _FRAME.size
+TLS_HANDSHAKE: Final = b"\x16\x03"
+TLS_ALERT: Final = b"\x15\x03"
+"""What a peer begins with that speaks TLS, and what it answers who does not."""
 
 MAX_TEXT = 4096
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -188,6 +191,11 @@ _BODIES: Final[dict[int, type[Message]]] = {
 def check_preamble(data: Buffer) -> None:
     """Raise `ProtocolError` unless ``data`` is the preamble that this version speaks."""
     magic, version = _PREAMBLE.unpack(data)
+    if magic[:2] == TLS_HANDSHAKE:
+        raise ProtocolError(
+            "a connection begins with TLS, which is not asked for here; remedy: --tls-creds at "
+            "both ends, or at none"
+        )
     if magic != CONTROL_MAGIC:
         raise ProtocolError(
             f"a connection begins with {bytes(data[:4]).hex(' ')}, which is neither a control "
@@ -221,6 +229,8 @@ def decode_frame_header(data: Buffer) -> tuple[Type, int]:
     Raises `ProtocolError` for an unknown type or a length above the type's limit.
     """
     kind, length = _FRAME.unpack(data)
+    if data[:2] == TLS_ALERT:
+        raise ProtocolError("the peer asks for TLS; remedy: --tls-creds here, too")
     if kind not in _BODIES:
         raise ProtocolError(f"control message of unknown type {kind}")
     message = _BODIES[kind]
