@@ -12,11 +12,13 @@ import click
 
 from codecs_core.cli.options import CodecCommand, local_parameters, timeout_option
 from codecs_core.cli.output import json_option, print_json
+from codecs_core.cli.tls import insecure_option, refused, tls_options
 from codecs_core.errors import TransferError, UsageError
 
 if TYPE_CHECKING:
     from codecs_core.memory.block import Block
     from codecs_core.memory.output import OutputFile
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command"]
 
@@ -30,24 +32,35 @@ STREAM = "-"
     epilog="""\
     \b
     Examples:
-      multifd recv tcp:0.0.0.0:4444 /srv/images/
+      multifd recv --tls-creds /etc/pki/qemu tcp:0.0.0.0:4444 /srv/images/
+      multifd recv --insecure tcp:0.0.0.0:4444 /srv/images/
       multifd recv unix:/run/link.sock disk.img --force
-      multifd recv tcp::4444 - | tar -x
+      multifd recv --insecure tcp::4444 - | tar -x
     """,
 )
 @click.argument("uri")
 @click.argument("dest")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
+@tls_options(listens=True)
+@insecure_option
 @timeout_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, uri: str, dest: str, force: bool, timeout: float, as_json: bool
+    ctx: click.Context,
+    uri: str,
+    dest: str,
+    force: bool,
+    tls: TlsCredentials | None,
+    insecure: bool,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Receive what a sender sends, and verify it.
 
     URI is where to listen: tcp:HOST:PORT (port 0 takes any free one and says which), unix:PATH,
-    fd:N (a listening or a connected socket) or exec:COMMAND. One sender is served.
+    fd:N (a listening or a connected socket) or exec:COMMAND. One sender is served. Where other
+    hosts can reach the port, it takes --tls-creds, or --insecure.
 
     DEST is a directory that exists, where files get the names that the sender gives them; or the
     name for the one file that comes; or '-' to write it to standard output. A file appears when
@@ -66,6 +79,9 @@ def command(
                 open_block=target.open_block,
                 timeout=timeout,
                 parameters=local_parameters(ctx),
+                tls=tls,
+                insecure=insecure,
+                on_refusal=refused,
             )
         )
         any_port = uri.startswith("tcp:") and uri.endswith(":0")

@@ -12,10 +12,12 @@ from click.core import ParameterSource
 
 from codecs_core.cli.options import CodecCommand, chosen_codec, timeout_option
 from codecs_core.cli.output import json_option, print_json
+from codecs_core.cli.tls import tls_options
 from codecs_core.errors import UsageError
 
 if TYPE_CHECKING:
     from codecs_core.engine.sender import Sender
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command"]
 
@@ -30,6 +32,7 @@ STREAM_NAME = "stdin"
     \b
     Examples:
       multifd send disk.img tcp:host:4444
+      multifd send --tls-creds /etc/pki/qemu disk.img tcp:host:4444
       multifd send a.img b.img tcp:host:4444 --multifd-compression zstd
       tar -c project | multifd send - tcp:host:4444 --multifd-compression zstd
       multifd send --multifd-channels 1 a.img 'exec:ssh host multifd recv fd:0 .'
@@ -37,6 +40,7 @@ STREAM_NAME = "stdin"
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.argument("uri")
+@tls_options(listens=False)
 @timeout_option
 @json_option
 @click.pass_context
@@ -45,6 +49,7 @@ def command(
     sources: tuple[str, ...],
     uri: str,
     multifd_channels: int,
+    tls: TlsCredentials | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -67,6 +72,7 @@ def command(
         codec=chosen_codec(ctx),
         channels=multifd_channels if chosen else None,
         timeout=timeout,
+        tls=tls,
     ) as sender:
         for source in sources:
             _add(sender, source)

@@ -90,7 +90,7 @@ class TestHelp:
     def test_no_command_is_forgotten(self) -> None:
         modules = [name for _, name, _ in pkgutil.iter_modules(cli.__path__)]
         commands = {
-            name
+            name.replace("_", "-")
             for name in modules
             if hasattr(importlib.import_module(f"codecs_core.cli.{name}"), "command")
         }
