@@ -20,6 +20,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(PYTHON) benchmarks/engine.py
+	$(PYTHON) -m benchmarks.trust
 	$(PYTHON) benchmarks/qatzip.py
 
 docs: $(READY)
