@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Multifd = Callable[..., Result]
     AddCommand = Callable[[click.Command], None]
 
-WRITTEN = [name for name in cli.COMMANDS if find_spec(f"codecs_core.cli.{name}")]
+WRITTEN = [name for name in cli.COMMANDS if find_spec(f"codecs_core.cli.{name.replace('-', '_')}")]
 
 
 def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
