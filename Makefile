@@ -21,6 +21,7 @@ lint: $(READY)
 bench: $(READY)
 	$(PYTHON) benchmarks/engine.py
 	$(PYTHON) benchmarks/integrity.py
+	$(PYTHON) -m benchmarks.trust
 	$(PYTHON) benchmarks/qatzip.py
 	$(PYTHON) benchmarks/qpl.py
 	$(PYTHON) benchmarks/devices.py

@@ -29,7 +29,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from codecs_core import Receiver, Sender, StreamSink, StreamSource, codecs, get_codec
+from codecs_core import (
+    Receiver,
+    Sender,
+    StreamSink,
+    StreamSource,
+    TlsCredentials,
+    codecs,
+    get_codec,
+)
 from codecs_core.codec import DEFAULT_GEOMETRY
 
 ROOT = Path(__file__).parents[1]
@@ -49,9 +57,10 @@ def main() -> int:
     parser.add_argument("--codec", action="append", help="only this codec; may be repeated")
     parser.add_argument("--peer", choices=("memory", "stream"), help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--tls", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer:
-        receive(options.peer, options.size)
+        receive(options.peer, options.size, tls=options.tls)
         return 0
     names = options.codec or [each.name for each in codecs().listing() if each.codec]
     figures: dict[str, Any] = {"channels": CHANNELS, "cpus": os.cpu_count()}
@@ -212,12 +221,17 @@ def in_threads(work: Callable[[int], None]) -> None:
         thread.join()
 
 
-def engine(name: str, pages: mmap.mmap, **options: Any) -> tuple[float, float, float]:
-    """Rate, compression ratio, and CPU seconds a GB, of both ends; ``options`` go to the sender."""
-    with peer("memory", len(pages)) as receiver:
+def engine(
+    name: str, pages: mmap.mmap, *options: str, **settings: Any
+) -> tuple[float, float, float]:
+    """Rate, compression ratio, and CPU seconds a GB, of both ends.
+
+    ``options`` are those of the other end, ``settings`` those of the sender.
+    """
+    with peer("memory", len(pages), *options) as receiver:
         assert receiver.stdout is not None
         address = receiver.stdout.readline().strip()
-        with Sender(address, codec=name, channels=CHANNELS, **options) as sender:
+        with Sender(address, codec=name, channels=CHANNELS, **settings) as sender:
             sender.add_block("pages", pages)
             sender.connect()
             before = time.process_time()
@@ -231,16 +245,17 @@ def engine(name: str, pages: mmap.mmap, **options: Any) -> tuple[float, float, f
     return len(pages) / seconds, done.ratio, cpu / (len(pages) / 1e9)
 
 
-def peer(kind: str, size: int) -> subprocess.Popen[str]:
+def peer(kind: str, size: int, *options: str) -> subprocess.Popen[str]:
     """Start the other end."""
-    command = [sys.executable, __file__, "--peer", kind, "--size", str(size)]
+    command = [sys.executable, __file__, "--peer", kind, "--size", str(size), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def receive(kind: str, size: int) -> None:
+def receive(kind: str, size: int, *, tls: str | None = None) -> None:
     """Be the other end; print the address, then the CPU seconds, or the growth in bytes."""
     with open(os.devnull, "wb", buffering=0) as sink:
-        with Receiver("tcp:127.0.0.1:0") as receiver:
+        credentials = None if tls is None else TlsCredentials(tls)
+        with Receiver("tcp:127.0.0.1:0", tls=credentials) as receiver:
             if kind == "stream":
                 receiver.add_block("pages", StreamSink("pages", sink.fileno()))
             else:

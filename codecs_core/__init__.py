@@ -6,6 +6,7 @@ The public API, and nothing else::
     get_codec("zstd", level=3)     one of them, ready to use
     compress / decompress          one call, the codec's standard file format
     Sender / Receiver              N channels: blocks, pages, sync, progress
+    TlsCredentials                 what encrypts them, and says who may connect
     MemoryBlock, FileBlock, …      what they move
     Codec, Encoder, Decoder, …     the contract for plugin authors
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         PluginError,
         ProtocolError,
         RemoteError,
+        TlsError,
         TransferError,
         TruncatedStream,
         UnknownCodec,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from codecs_core.memory.stream import StreamSink, StreamSource
     from codecs_core.oneshot import compress, decompress
     from codecs_core.registry import CodecInfo, codecs, get_codec
+    from codecs_core.transport.tls import TlsCredentials
 
 _HOMES = {
     "codec": (
@@ -66,7 +69,7 @@ _HOMES = {
     "errors": (
         "BrokenPlugin", "CodecError", "CodecsCoreError", "CodecUnavailable", "CorruptPayload",
         "LinkError", "LinkTimeout", "ParameterError", "PluginError", "ProtocolError",
-        "RemoteError", "TransferError", "TruncatedStream", "UnknownCodec", "UsageError",
+        "RemoteError", "TlsError", "TransferError", "TruncatedStream", "UnknownCodec", "UsageError",
     ),
     "hookspecs": ("hookimpl",),
     "memory.block": ("Block", "MemoryBlock"),
@@ -74,6 +77,7 @@ _HOMES = {
     "memory.stream": ("StreamSink", "StreamSource"),
     "oneshot": ("compress", "decompress"),
     "registry": ("CodecInfo", "codecs", "get_codec"),
+    "transport.tls": ("TlsCredentials",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -123,6 +127,8 @@ __all__ = [
     "Sender",
     "StreamSink",
     "StreamSource",
+    "TlsCredentials",
+    "TlsError",
     "TransferError",
     "TruncatedStream",
     "UnknownCodec",

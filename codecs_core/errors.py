@@ -14,7 +14,8 @@ Split by *who has to act*::
     ├── ProtocolError                the peer's bytes, or a file's, break the format
     │   └── TruncatedStream          they end too early
     ├── LinkError                    the network: not reachable, lost, silent
-    │   └── LinkTimeout              nothing came for too long
+    │   ├── LinkTimeout              nothing came for too long
+    │   └── TlsError                 a certificate or a name was refused, or TLS itself fails
     ├── RemoteError                  the peer ended the transfer, and this is its reason
     └── TransferError                this end cannot go on: a source changed, a disk is full
 
@@ -35,6 +36,7 @@ __all__ = [
     "PluginError",
     "ProtocolError",
     "RemoteError",
+    "TlsError",
     "TransferError",
     "TruncatedStream",
     "UnknownCodec",
@@ -118,6 +120,10 @@ class LinkError(CodecsCoreError):
 
 class LinkTimeout(LinkError):
     """The peer said nothing for longer than allowed."""
+
+
+class TlsError(LinkError):
+    """TLS fails: one end refuses the other's certificate or name, or bytes were changed."""
 
 
 class RemoteError(CodecsCoreError):

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import settings
 
 from codecs_core import decompress, registry
+from codecs_core.testing.authority import issue, make_authority
 from codecs_core.wire.mapped_ram import HEADER_SIZE, MappedRam
 
 # Other work may share the machine: nothing here depends on how long an example takes.
@@ -290,3 +291,34 @@ class MainStream:
 def main_stream() -> type[MainStream]:
     """A writer of main streams: ``main_stream().start({"pc.ram": 8192}).end().devices("cpu")``."""
     return MainStream
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Credentials of a server on this host, and of the client alice."""
+    place = tmp_path_factory.mktemp("pki")
+    make_authority(place)
+    issue(place, "server", ["localhost", "127.0.0.1", "::1"])
+    issue(place, "client", ["alice"])
+    return place
+
+
+@pytest.fixture(scope="session")
+def bob(pki: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Credentials of another client of that authority, and of a server elsewhere."""
+    place = tmp_path_factory.mktemp("bob")
+    for name in ("ca-cert.pem", "ca-key.pem"):
+        (place / name).write_bytes((pki / name).read_bytes())
+    issue(place, "server", ["elsewhere.example"])
+    issue(place, "client", ["bob"])
+    return place
+
+
+@pytest.fixture(scope="session")
+def stranger_pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same names by another authority."""
+    place = tmp_path_factory.mktemp("stranger")
+    make_authority(place)
+    issue(place, "server", ["localhost", "127.0.0.1", "::1"])
+    issue(place, "client", ["alice"])
+    return place

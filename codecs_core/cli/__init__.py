@@ -46,6 +46,7 @@ COMMANDS = {
     "codecs": "List the codecs, their parameters, and why one cannot be used.",
     "devices": "List the accelerators of a host, and why one cannot be used.",
     "advise": "Recommend a codec for a host, by rules or by measurement.",
+    "test-ca": "Make certificates to try TLS with.",
 }
 """Every command, in the order of the help, with its line there."""
 
@@ -59,7 +60,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        command = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -85,8 +86,8 @@ class _LazyGroup(click.Group):
     epilog="""\
     \b
     Examples:
-      multifd recv tcp:0.0.0.0:4444 /srv/images
-      multifd send disk.img tcp:host:4444 --multifd-channels 4
+      multifd recv --tls-creds /etc/pki/qemu tcp:0.0.0.0:4444 /srv/images
+      multifd send --tls-creds /etc/pki/qemu disk.img tcp:host:4444
       multifd codecs
 
     \b

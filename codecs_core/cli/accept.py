@@ -12,9 +12,11 @@ from codecs_core.cli.migrate import monitor_options
 from codecs_core.cli.options import timeout_option
 from codecs_core.cli.output import json_option, print_json, printable
 from codecs_core.cli.progress import live, migration, migration_summary
+from codecs_core.cli.tls import insecure_option, refused, tls_options
 
 if TYPE_CHECKING:
     from codecs_core.gateway.side import MigrationProgress
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command"]
 
@@ -26,7 +28,8 @@ __all__ = ["command"]
     Example:
       qemu-system-x86_64 -m 1G -incoming defer \\
           -qmp unix:/run/vm.qmp,server=on,wait=off ...
-      multifd accept --qmp /run/vm.qmp --listen tcp:0.0.0.0:4444
+      multifd accept --qmp /run/vm.qmp --listen tcp:0.0.0.0:4444 \\
+          --tls-creds /etc/pki/qemu
     """,
 )
 @monitor_options
@@ -38,6 +41,8 @@ __all__ = ["command"]
     show_default=True,
     help="The source's channels, where a plain 'relay egress' does not tell.",
 )
+@tls_options(listens=True)
+@insecure_option
 @timeout_option
 @json_option
 def command(
@@ -45,6 +50,8 @@ def command(
     socket: str | None,
     listen: str,
     multifd_channels: int,
+    tls: TlsCredentials | None,
+    insecure: bool,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -65,6 +72,9 @@ def command(
             channels=multifd_channels,
             socket=socket,
             timeout=timeout,
+            tls=tls,
+            insecure=insecure,
+            on_refusal=refused,
             report=seen.append,
         )
         click.echo(f"listening on {incoming.address}", err=True)

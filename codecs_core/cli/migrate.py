@@ -12,9 +12,11 @@ from codecs_core.cli.options import CodecCommand, chosen_codec, timeout_option
 from codecs_core.cli.output import Command, json_option, print_json, printable
 from codecs_core.cli.progress import announce, live, migration, migration_summary
 from codecs_core.cli.rates import rate_of
+from codecs_core.cli.tls import tls_options
 
 if TYPE_CHECKING:
     from codecs_core.gateway.side import MigrationProgress
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command", "monitor_options"]
 
@@ -42,6 +44,7 @@ def monitor_options(command: Command) -> Command:
     \b
     Example, with 'multifd accept' waiting on the other host:
       multifd migrate --qmp /run/vm.qmp --to tcp:other:4444 \\
+          --tls-creds /etc/pki/qemu \\
           --multifd-compression zstd --multifd-channels 4
     """,
 )
@@ -61,6 +64,7 @@ def monitor_options(command: Command) -> Command:
     type=click.FloatRange(min=0.001, max=2000),
     help="How long the guest may stand still; by default as it is set.",
 )
+@tls_options(listens=False)
 @timeout_option
 @json_option
 @click.pass_context
@@ -72,6 +76,7 @@ def command(
     to: str,
     max_bandwidth: float | None,
     downtime_limit: float | None,
+    tls: TlsCredentials | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -98,6 +103,7 @@ def command(
             downtime_limit=downtime_limit,
             socket=socket,
             timeout=timeout,
+            tls=tls,
             report=seen.append,
         )
         try:

@@ -8,6 +8,7 @@ import click
 
 from codecs_core.cli.options import CodecCommand, chosen_codec, timeout_option
 from codecs_core.cli.output import duration, json_option, print_json, printable, size
+from codecs_core.cli.tls import insecure_option
 
 __all__ = ["command"]
 
@@ -27,11 +28,18 @@ __all__ = ["command"]
 @click.argument("directory", metavar="DIR")
 @click.option("--listen", required=True, metavar="URI", help="Where the source QEMU connects.")
 @click.option("--connect", required=True, metavar="URI", help="Where the destination listens.")
+@insecure_option
 @timeout_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, directory: str, listen: str, connect: str, timeout: float, as_json: bool
+    ctx: click.Context,
+    directory: str,
+    listen: str,
+    connect: str,
+    insecure: bool,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Record a migration while it passes from a source QEMU to its destination.
 
@@ -43,7 +51,9 @@ def command(
     """
     from codecs_core.gateway.record import Recorder
 
-    with Recorder(listen, connect, directory, codec=chosen_codec(ctx), timeout=timeout) as recorder:
+    with Recorder(
+        listen, connect, directory, codec=chosen_codec(ctx), timeout=timeout, insecure=insecure
+    ) as recorder:
         click.echo(f"listening on {recorder.address}", err=True)
         recorded = recorder.record()
     if as_json:

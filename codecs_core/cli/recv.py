@@ -12,11 +12,13 @@ import click
 
 from codecs_core.cli.options import CodecCommand, local_parameters, timeout_option
 from codecs_core.cli.output import json_option, print_json
+from codecs_core.cli.tls import insecure_option, refused, tls_options
 from codecs_core.errors import TransferError, UsageError
 
 if TYPE_CHECKING:
     from codecs_core.memory.block import Block
     from codecs_core.memory.output import OutputFile
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command"]
 
@@ -30,9 +32,10 @@ STREAM = "-"
     epilog="""\
     \b
     Examples:
-      multifd recv tcp:0.0.0.0:4444 /srv/images/
+      multifd recv --tls-creds /etc/pki/qemu tcp:0.0.0.0:4444 /srv/images/
+      multifd recv --insecure tcp:0.0.0.0:4444 /srv/images/
       multifd recv unix:/run/link.sock disk.img --force
-      multifd recv tcp::4444 - | tar -x
+      multifd recv --insecure tcp::4444 - | tar -x
     """,
 )
 @click.argument("uri")
@@ -50,6 +53,8 @@ STREAM = "-"
     show_default=True,
     help="Bring files to stable storage before the sender is told that they have arrived.",
 )
+@tls_options(listens=True)
+@insecure_option
 @timeout_option
 @json_option
 @click.pass_context
@@ -60,13 +65,16 @@ def command(
     force: bool,
     resume: bool,
     sync_on_finish: bool,
+    tls: TlsCredentials | None,
+    insecure: bool,
     timeout: float,
     as_json: bool,
 ) -> None:
     """Receive what a sender sends, and verify it.
 
     URI is where to listen: tcp:HOST:PORT (port 0 takes any free one and says which), unix:PATH,
-    fd:N (a listening or a connected socket) or exec:COMMAND. One sender is served.
+    fd:N (a listening or a connected socket) or exec:COMMAND. One sender is served. Where other
+    hosts can reach the port, it takes --tls-creds, or --insecure.
 
     DEST is a directory that exists, where files get the names that the sender gives them; or the
     name for the one file that comes; or '-' to write it to standard output. A file appears when
@@ -88,6 +96,9 @@ def command(
                 timeout=timeout,
                 sync_on_finish=sync_on_finish,
                 parameters=local_parameters(ctx),
+                tls=tls,
+                insecure=insecure,
+                on_refusal=refused,
             )
         )
         any_port = uri.startswith("tcp:") and uri.endswith(":0")

@@ -17,11 +17,13 @@ from codecs_core.cli.options import (
     timeout_option,
 )
 from codecs_core.cli.output import Command, duration, printable, size
+from codecs_core.cli.tls import insecure_option, refused, tls_options
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from codecs_core.gateway.relay import Migration, Relay
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command"]
 
@@ -63,18 +65,32 @@ def _places(command: Command) -> Command:
     \b
     Example, on the source's host:
       multifd relay egress --listen unix:/run/egress.sock \\
-          --connect tcp:other:4444 --multifd-compression zstd
+          --connect tcp:other:4444 --tls-creds /etc/pki/qemu \\
+          --multifd-compression zstd
       (qemu) migrate_set_capability multifd on
       (qemu) migrate -d unix:/run/egress.sock
     """,
 )
 @_places
 @checksum_option
+@tls_options(listens=False)
+@insecure_option
 @click.pass_context
 def egress(
-    ctx: click.Context, listen: str, connect: str, timeout: float, as_json: bool, checksum: bool
+    ctx: click.Context,
+    listen: str,
+    connect: str,
+    tls: TlsCredentials | None,
+    insecure: bool,
+    checksum: bool,
+    timeout: float,
+    as_json: bool,
 ) -> None:
-    """Take migrations from a source QEMU, and send them compressed to 'relay ingress'."""
+    """Take migrations from a source QEMU, and send them compressed to 'relay ingress'.
+
+    TLS protects what is sent to the other relay. QEMU itself is beside this one, at a unix socket
+    or 127.0.0.1.
+    """
     from codecs_core.gateway.relay import Egress
 
     _serve(
@@ -84,7 +100,10 @@ def egress(
             codec=chosen_codec(ctx),
             checksum=checksum,
             timeout=timeout,
+            tls=tls,
+            insecure=insecure,
             on_end=_Teller(as_json),
+            on_refusal=refused,
         )
     )
 
@@ -95,17 +114,39 @@ def egress(
     \b
     Example, on the destination's host:
       multifd relay ingress --listen tcp:0.0.0.0:4444 \\
-          --connect unix:/run/qemu.sock
+          --tls-creds /etc/pki/qemu --connect unix:/run/qemu.sock
       (qemu) migrate_set_capability multifd on
       (qemu) migrate_incoming unix:/run/qemu.sock
     """,
 )
 @_places
-def ingress(listen: str, connect: str, timeout: float, as_json: bool) -> None:
-    """Take migrations from 'relay egress', and hand them to a destination QEMU."""
+@tls_options(listens=True)
+@insecure_option
+def ingress(
+    listen: str,
+    connect: str,
+    tls: TlsCredentials | None,
+    insecure: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Take migrations from 'relay egress', and hand them to a destination QEMU.
+
+    Where other hosts can reach the port, it takes --tls-creds, or --insecure.
+    """
     from codecs_core.gateway.relay import Ingress
 
-    _serve(Ingress(listen, connect, timeout=timeout, on_end=_Teller(as_json)))
+    _serve(
+        Ingress(
+            listen,
+            connect,
+            timeout=timeout,
+            tls=tls,
+            insecure=insecure,
+            on_end=_Teller(as_json),
+            on_refusal=refused,
+        )
+    )
 
 
 def _serve(relay: Relay) -> None:

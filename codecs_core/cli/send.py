@@ -17,10 +17,12 @@ from codecs_core.cli.options import (
     timeout_option,
 )
 from codecs_core.cli.output import json_option, print_json
+from codecs_core.cli.tls import tls_options
 from codecs_core.errors import UsageError
 
 if TYPE_CHECKING:
     from codecs_core.engine.sender import Sender, Verify
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command"]
 
@@ -35,6 +37,7 @@ STREAM_NAME = "stdin"
     \b
     Examples:
       multifd send disk.img tcp:host:4444
+      multifd send --tls-creds /etc/pki/qemu disk.img tcp:host:4444
       multifd send a.img b.img tcp:host:4444 --multifd-compression zstd
       tar -c project | multifd send - tcp:host:4444 --multifd-compression zstd
       multifd send --multifd-channels 1 a.img 'exec:ssh host multifd recv fd:0 .'
@@ -56,6 +59,7 @@ STREAM_NAME = "stdin"
     show_default=True,
     help="Leave out what the receiver proves to hold from an earlier transfer.",
 )
+@tls_options(listens=False)
 @timeout_option
 @json_option
 @click.pass_context
@@ -67,6 +71,7 @@ def command(
     checksum: bool,
     verify: Verify,
     resume: bool,
+    tls: TlsCredentials | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -92,6 +97,7 @@ def command(
         checksum=checksum,
         verify=verify,
         resume=resume,
+        tls=tls,
     ) as sender:
         for source in sources:
             _add(sender, source)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
-from codecs_core.errors import LinkError, LinkTimeout
+from codecs_core.errors import LinkError, LinkTimeout, TlsError
 from codecs_core.transport.connect import Listener
-from codecs_core.transport.link import Link
+from codecs_core.transport.link import LINGER, Link
 from codecs_core.wire import control, packet
 
 __all__ = ["Lobby", "Stranger"]
@@ -30,6 +31,7 @@ class Stranger:
         self.link = link
         self.deadline = deadline
         self.data = b""
+        self.refused = False
 
     @property
     def is_channel(self) -> bool:
@@ -37,16 +39,17 @@ class Stranger:
         return self.data[:4] == _CHANNEL
 
     @property
-    def wanted(self) -> int:
-        """How many bytes say what it is."""
-        return packet.INIT_SIZE if self.is_channel else control.PREAMBLE_SIZE
+    def missing(self) -> int:
+        """How many bytes more say what it is."""
+        return (packet.INIT_SIZE if self.is_channel else control.PREAMBLE_SIZE) - len(self.data)
 
 
 class Lobby:
     """Accepts connections on ``listener``, and hands each on once it has said what it is.
 
     ``check`` is called several times a second and raises where waiting has become pointless.
-    ``timeout`` is how long, in seconds, a connection may take to say what it is.
+    ``timeout`` is how long, in seconds, a connection may take to say what it is, and to prove who
+    it is where links are protected.
     """
 
     def __init__(self, listener: Listener, timeout: float, check: Callable[[], None]) -> None:
@@ -54,7 +57,12 @@ class Lobby:
         self._timeout = timeout
         self._check = check
         self._selector = selectors.DefaultSelector()
-        self._strangers: set[Stranger] = set()
+        self._strangers: dict[Stranger, None] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others may come than those that were summoned."""
+        return self._listener.fileno() is not None
 
     def open(self) -> None:
         """Begin to accept."""
@@ -70,13 +78,8 @@ class Lobby:
 
     def summon(self) -> None:
         """Take a link from a listener that has them at hand."""
-        if self._listener.fileno() is None and (link := self._listener.accept()) is not None:
+        if not self.is_open and (link := self._listener.accept()) is not None:
             self._welcome(link)
-
-    def _welcome(self, link: Link) -> None:
-        stranger = Stranger(link, time.monotonic() + self._timeout)
-        self._strangers.add(stranger)
-        self._selector.register(link, selectors.EVENT_READ, stranger)
 
     def poll(self) -> Iterator[Stranger | LinkError]:
         """Wait a moment; yield who has said what it is, and why others were let go."""
@@ -84,22 +87,38 @@ class Lobby:
         for key, _ in self._selector.select(_LOOK):
             if key.data is None:
                 self._accept()
+            elif key.data not in self._strangers:
+                continue
+            elif key.data.refused:
+                if not key.data.link.discard():
+                    self._turn_away(key.data)
             elif (heard := self._hear(key.data)) is not None:
                 yield heard
         now = time.monotonic()
         for each in [each for each in self._strangers if each.deadline < now]:
-            self._dismiss(each)
-            each.link.close()
-            yield LinkTimeout(
-                f"{each.link.peer} connected, but said nothing for {self._timeout:g} s"
-            )
+            self._turn_away(each)
+            if each.refused:
+                continue
+            if each.link.protected and each.link.certificate is None:
+                yield TlsError(f"{each.link.peer}: no TLS handshake in {self._timeout:g} s")
+            else:
+                yield LinkTimeout(
+                    f"{each.link.peer} connected, but said nothing for {self._timeout:g} s"
+                )
 
     def _accept(self) -> None:
         link = self._listener.accept()
-        if link is not None and len(self._strangers) < _STRANGERS:
-            self._welcome(link)
-        elif link is not None:
-            link.close()
+        if link is None:
+            return
+        if len(self._strangers) >= _STRANGERS:
+            # Who has been silent for longest is the least likely to be ours.
+            self._turn_away(next(iter(self._strangers)))
+        self._welcome(link)
+
+    def _welcome(self, link: Link) -> None:
+        stranger = Stranger(link, time.monotonic() + self._timeout)
+        self._strangers[stranger] = None
+        self._selector.register(link, selectors.EVENT_READ, stranger)
 
     def _hear(self, stranger: Stranger) -> Stranger | LinkError | None:
         """Take what has arrived; return the stranger once that is enough to know who it is.
@@ -107,22 +126,39 @@ class Lobby:
         A connection that closes without a word was a probe of the port, and is forgotten.
         """
         try:
-            data = stranger.link.receive_available(stranger.wanted - len(stranger.data))
+            # What the link has decrypted already makes no socket readable: take all there is.
+            while data := stranger.link.receive_now(stranger.missing):
+                stranger.data += data
+                if not stranger.missing:
+                    self._dismiss(stranger)
+                    return stranger
+        except TlsError as error:
+            self._refuse(stranger, error)
+            return error
         except LinkError:
             data = b""
-        stranger.data += data
-        if data and len(stranger.data) < stranger.wanted:
+        if data is None:
             return None
-        self._dismiss(stranger)
-        if data:
-            return stranger
-        stranger.link.close()
-        if not stranger.data and self._listener.fileno() is not None:
+        self._turn_away(stranger)
+        if not stranger.data and self.is_open:
             return None
         return LinkError(
             f"{stranger.link.peer} closed the connection after {len(stranger.data)} bytes"
         )
 
+    def _refuse(self, stranger: Stranger, error: TlsError) -> None:
+        """Tell the peer why, where it can hear us, and let it read that before it is gone."""
+        if stranger.link.certificate is not None:
+            with suppress(LinkError):
+                stranger.link.send([control.encode(control.Error(str(error)))])
+        stranger.link.end()
+        stranger.refused = True
+        stranger.deadline = time.monotonic() + LINGER
+
+    def _turn_away(self, stranger: Stranger) -> None:
+        self._dismiss(stranger)
+        stranger.link.close()
+
     def _dismiss(self, stranger: Stranger) -> None:
-        self._strangers.discard(stranger)
+        del self._strangers[stranger]
         self._selector.unregister(stranger.link)

@@ -22,10 +22,13 @@ from codecs_core.registry import default_registry
 from codecs_core.transport.address import parse
 from codecs_core.transport.connect import carries_one_stream, listen
 from codecs_core.transport.link import Link
+from codecs_core.transport.tls_link import server_links
 from codecs_core.wire import control as wire
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["BlockFactory", "Receiver"]
 
@@ -38,7 +41,7 @@ class Receiver:
 
     ::
 
-        with Receiver("tcp:0.0.0.0:4444") as receiver:
+        with Receiver("tcp:0.0.0.0:4444", tls=TlsCredentials("/etc/pki/qemu")) as receiver:
             receiver.add_block("guest", bytearray(size))
             receiver.receive()
 
@@ -47,6 +50,10 @@ class Receiver:
     not added, when a sender announces them. ``timeout`` is how many seconds the peer may be
     silent. ``parameters`` holds the local parameters of codecs: codec name → name → value.
     ``sync_on_finish``: what goes to files is on stable storage before the sender is told.
+
+    ``tls`` protects all connections, and only its clients are served. Without, a ``tcp:`` address
+    that other hosts reach needs ``insecure=True``. ``on_refusal`` is told, in a sentence, of every
+    connection that was refused without harm.
 
     Raises `UsageError` for wrong arguments, `LinkError` where it cannot listen.
     """
@@ -59,6 +66,9 @@ class Receiver:
         timeout: float = 30.0,
         sync_on_finish: bool = True,
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
+        tls: TlsCredentials | None = None,
+        insecure: bool = False,
+        on_refusal: Callable[[str], None] | None = None,
     ) -> None:
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
@@ -73,6 +83,7 @@ class Receiver:
         self._verified = False
         self._held: list[Block] = []
         self._parameters = parameters or {}
+        self._on_refusal = on_refusal or (lambda why: None)
         self._session = Session()
         self._added: dict[str, Any] = {}
         self._blocks: dict[str, Block] = {}
@@ -87,7 +98,8 @@ class Receiver:
         self._finished = False
         self._closing = threading.Lock()
         self._closed = False
-        self._listener = listen(address)
+        make = Link if tls is None else server_links(tls)
+        self._listener = listen(address, make, insecure=insecure)
 
     @property
     def address(self) -> str:
@@ -116,7 +128,9 @@ class Receiver:
         with self._failing():
             if self._control is not None:
                 raise UsageError("a receiver serves one sender; make another for another transfer")
-            reception = Reception(self._listener, self._timeout, self._session.check)
+            reception = Reception(
+                self._listener, self._timeout, self._session.check, self._on_refusal
+            )
             try:
                 link, preamble = reception.control()
                 self._control = control = Control(link, self._timeout, self._session)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from codecs_core.engine.lobby import Lobby, Stranger
-from codecs_core.errors import LinkError, LinkTimeout, ProtocolError
+from codecs_core.errors import LinkError, LinkTimeout, ProtocolError, TlsError
 from codecs_core.transport.connect import Listener
 from codecs_core.transport.link import Link
 from codecs_core.wire import control, packet
@@ -21,23 +21,34 @@ class Reception:
 
     ``check`` is called several times a second and raises where waiting has become pointless.
     ``timeout`` is how long, in seconds, a connection may take to say what it is, and the channels
-    to come.
+    to come. ``on_refusal`` is told of connections that were refused, and why.
     """
 
-    def __init__(self, listener: Listener, timeout: float, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        timeout: float,
+        check: Callable[[], None],
+        on_refusal: Callable[[str], None],
+    ) -> None:
         self._timeout = timeout
         self._lobby = Lobby(listener, timeout, check)
+        self._on_refusal = on_refusal
+        self._certificate: bytes | None = None
 
     def control(self) -> tuple[Link, bytes]:
         """Wait, for as long as it takes, for the first connection, which is the control one.
 
-        Returns the link and its preamble, unchecked. Raises `ProtocolError` where it is a
-        channel, `LinkTimeout` where it says nothing.
+        Returns the link and its preamble, unchecked. Who fails in TLS is refused, and does not end
+        the wait. Raises `ProtocolError` where it is a channel, `LinkTimeout` where it says nothing.
         """
         self._lobby.open()
         self._lobby.summon()
         while True:
             for stranger in self._lobby.poll():
+                if isinstance(stranger, TlsError) and self._lobby.is_open:
+                    self._on_refusal(str(stranger))
+                    continue
                 if isinstance(stranger, LinkError):
                     raise stranger
                 if stranger.is_channel:
@@ -47,6 +58,7 @@ class Reception:
                         f"{peer} opened a multifd channel, but no control connection before it; "
                         "QEMU itself connects to a relay"
                     )
+                self._certificate = stranger.link.certificate
                 return stranger.link, stranger.data
 
     def channels(self, token: UUID, count: int) -> list[Link]:
@@ -57,6 +69,11 @@ class Reception:
         """
         joined: dict[int, Link] = {}
         refused: deque[str] = deque(maxlen=4)
+
+        def refuse(why: str) -> None:
+            refused.append(why)
+            self._on_refusal(why)
+
         deadline = time.monotonic() + self._timeout
         try:
             for _ in range(count):
@@ -64,12 +81,14 @@ class Reception:
             while len(joined) < count:
                 for stranger in self._lobby.poll():
                     if isinstance(stranger, LinkError):
-                        refused.append(str(stranger))
+                        refuse(str(stranger))
                         continue
                     try:
                         number = _number_of(stranger, token, count, joined)
+                        if stranger.link.certificate != self._certificate:
+                            raise ProtocolError("a channel with another certificate")
                     except ProtocolError as error:
-                        refused.append(f"{stranger.link.peer}: {error}")
+                        refuse(f"{stranger.link.peer}: {error}")
                         stranger.link.close()
                         continue
                     joined[number] = stranger.link

@@ -23,12 +23,15 @@ from codecs_core.registry import get_codec
 from codecs_core.transport.address import ExecAddress, parse
 from codecs_core.transport.connect import carries_one_stream, dial
 from codecs_core.transport.link import Link
+from codecs_core.transport.tls_link import client_links
 from codecs_core.wire import control as wire
 from codecs_core.wire.checksum import CHECKSUM
 from codecs_core.wire.packet import BLOCK_NAME_SIZE
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["Sender"]
 
@@ -52,7 +55,8 @@ class Sender:
     peer may be silent. ``checksum`` sends one of every packet, which the receiver compares; memory
     must then not change while a call sends it, see `MemoryBlock`. ``verify="full"`` compares every
     whole block in the end, as it is at the receiver then. ``resume`` leaves out what the receiver
-    proves to hold from an earlier transfer.
+    proves to hold from an earlier transfer. ``tls`` protects all
+    connections, and only a receiver that it knows gets anything.
 
     Leaving the ``with`` block without an error finishes the transfer: everything has arrived and
     is stored. Leaving it with one tells the receiver why. One thread at a time may use a sender;
@@ -72,6 +76,7 @@ class Sender:
         checksum: bool = True,
         verify: Verify = "none",
         resume: bool = True,
+        tls: TlsCredentials | None = None,
         **parameters: Any,
     ) -> None:
         self._address = parse(uri)
@@ -87,6 +92,7 @@ class Sender:
             raise UsageError(f"verify expects none or full, not {verify!r}")
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
+        self._make = Link if tls is None else client_links(tls, self._address)
         self._shared = one or (isinstance(self._address, ExecAddress) and channels == 1)
         self._count = channels
         self._geometry = geometry
@@ -155,7 +161,7 @@ class Sender:
             if self._verify:
                 for block in self._blocks.values():
                     block.watch()
-            link = dial(self._address, self._timeout)
+            link = self._dial()
             self._control = control = Control(link, self._timeout, self._session)
             self._session.on_failure(self._stop)
             accept = control.offer(self._hello())
@@ -306,10 +312,13 @@ class Sender:
             resume=self._resume,
         )
 
+    def _dial(self) -> Link:
+        return dial(self._address, self._timeout, self._make)
+
     def _open_channels(self, control: Control, token: UUID) -> None:
         numbers = itertools.count()
         for number in range(self._count):
-            outlet = DataWriter(control) if self._shared else dial(self._address, self._timeout)
+            outlet = DataWriter(control) if self._shared else self._dial()
             self._outlets.append(outlet)
             channel = SendingChannel(
                 number, outlet, self._codec, self._geometry, numbers, checksum=self._checksum

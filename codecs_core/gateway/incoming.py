@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from codecs_core.errors import LinkError, TransferError, UsageError
 from codecs_core.gateway.monitor import Monitor
 from codecs_core.gateway.relay import Ingress, Migration
 from codecs_core.gateway.side import ENDED, LOOK, PATIENCE, MigrationProgress, Report, Side
+from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["Incoming"]
 
@@ -16,7 +18,8 @@ class Incoming(Side):
     """Takes one migration in for ``monitor``'s QEMU, started with ``-incoming defer``.
 
     ``listen`` is where the `Outgoing`, or an egress relay, connects. ``channels`` is the source's
-    ``multifd-channels`` where the egress does not tell it. Otherwise as `Outgoing`.
+    ``multifd-channels`` where the egress does not tell it. ``tls`` and ``insecure`` are those of
+    a `Receiver`, and so is ``on_refusal``. Otherwise as `Outgoing`.
     """
 
     def __init__(
@@ -27,6 +30,9 @@ class Incoming(Side):
         channels: int = 2,
         socket: str | None = None,
         timeout: float = 30.0,
+        tls: TlsCredentials | None = None,
+        insecure: bool = False,
+        on_refusal: Callable[[str], None] | None = None,
         report: Report | None = None,
     ) -> None:
         super().__init__(monitor, socket, report)
@@ -44,7 +50,10 @@ class Incoming(Side):
             listen,
             f"unix:{self._socket}",
             timeout=timeout,
+            tls=tls,
+            insecure=insecure,
             on_end=self._end,
+            on_refusal=on_refusal,
             prepare=self._prepare,
         )
 

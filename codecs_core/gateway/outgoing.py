@@ -16,6 +16,7 @@ from codecs_core.errors import CodecsCoreError, LinkError, TransferError, UsageE
 from codecs_core.gateway.monitor import Monitor
 from codecs_core.gateway.relay import Egress, Migration
 from codecs_core.gateway.side import ENDED, LOOK, PATIENCE, MigrationProgress, Report, Side
+from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["Outgoing"]
 
@@ -28,8 +29,8 @@ class Outgoing(Side):
 
     ``max_bandwidth`` (bytes of memory per second, before compression) and ``downtime_limit``
     (seconds) are QEMU's; ``None`` is no limit, and QEMU's own setting. ``socket`` is where QEMU
-    meets the relay; by default beside the monitor's socket. ``report`` is told of the progress,
-    several times a second.
+    meets the relay; by default beside the monitor's socket. ``tls`` protects what leaves this host.
+    ``report`` is told of the progress, several times a second.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Outgoing(Side):
         downtime_limit: float | None = None,
         socket: str | None = None,
         timeout: float = 30.0,
+        tls: TlsCredentials | None = None,
         report: Report | None = None,
     ) -> None:
         super().__init__(monitor, socket, report)
@@ -62,6 +64,7 @@ class Outgoing(Side):
             codec=codec,
             channels=channels,
             timeout=timeout,
+            tls=tls,
             on_end=self._ended.append,
         )
 

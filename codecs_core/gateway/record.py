@@ -26,6 +26,7 @@ from codecs_core.codec import Buffer, Codec
 from codecs_core.engine.lobby import Lobby, Stranger
 from codecs_core.engine.session import Session
 from codecs_core.errors import ProtocolError, TransferError, UsageError
+from codecs_core.gateway.relay import BESIDE_QEMU
 from codecs_core.memory.output import OutputDirectory
 from codecs_core.registry import get_codec
 from codecs_core.transport.address import parse
@@ -57,8 +58,8 @@ class Recorder:
 
     ``codec`` compresses the files, in its own file format. The recording appears at ``path`` when
     the migration has succeeded. ``timeout`` is how long, in seconds, a new connection may be
-    silent. Raises `UsageError` for wrong arguments, `LinkError` where it cannot listen,
-    `TransferError` where nothing can be written.
+    silent. ``insecure`` allows an address that other hosts reach. Raises `UsageError` for wrong
+    arguments, `LinkError` where it cannot listen, `TransferError` where nothing can be written.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Recorder:
         *,
         codec: str | Codec = "none",
         timeout: float = 30.0,
+        insecure: bool = False,
     ) -> None:
         self._onward = parse(connect_uri)
         self._codec = get_codec(codec)
@@ -86,7 +88,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._running = 0
         self._started = 0.0
-        self._listener = listen(parse(listen_uri))
+        self._listener = listen(parse(listen_uri), insecure=insecure, remedy=BESIDE_QEMU)
         try:
             if self._listener.fileno() is None:
                 raise UsageError(

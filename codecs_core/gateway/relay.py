@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec
 from codecs_core.engine.control import Control, reason_of
@@ -26,6 +26,7 @@ from codecs_core.errors import (
     CodecsCoreError,
     LinkError,
     ProtocolError,
+    TlsError,
     TransferError,
     UsageError,
 )
@@ -33,18 +34,28 @@ from codecs_core.gateway.bridge import Bridge
 from codecs_core.gateway.transcode import Compressor, Restorer, Transcoder
 from codecs_core.registry import get_codec
 from codecs_core.transport.address import Address, parse
-from codecs_core.transport.connect import dial, listen
-from codecs_core.transport.link import Link
+from codecs_core.transport.connect import Listener, dial, listen
+from codecs_core.transport.link import Link, LinkMaker
+from codecs_core.transport.tls_link import client_links, server_links
 from codecs_core.wire import control as wire
 from codecs_core.wire import packet, qemu
 from codecs_core.wire.checksum import CHECKSUM
 
-__all__ = ["Egress", "Ingress", "Migration", "Relay"]
+if TYPE_CHECKING:
+    from codecs_core.transport.tls import TlsCredentials
+
+__all__ = ["BESIDE_QEMU", "Egress", "Ingress", "Migration", "Relay"]
 
 _CHANNELS = 255
 """How many channels a migration may have; HELLO says so where nobody has told the number."""
 _PAUSE = 0.2
 """Seconds to wait where no connection can be taken in."""
+_MIGRATIONS = 64
+"""How many migrations may be under way at once."""
+_UNCLAIMED = 4 * _CHANNELS
+"""How many channels may wait for their main channel."""
+BESIDE_QEMU: Final = "unix:PATH or tcp:127.0.0.1:PORT, beside the QEMU"
+"""What to listen on instead of an address that other hosts reach."""
 
 
 @dataclass
@@ -52,14 +63,15 @@ class Migration:
     """One migration on its way through a relay.
 
     ``key`` is what its channels present: the source's uuid at the egress, the link's token at the
-    ingress. ``process`` is the source QEMU, where that is known. ``token``, ``codec`` and
-    ``checksum`` are what the relays have agreed on. ``error`` is what it failed with, once it has
-    ended.
+    ingress, and there ``certificate``, too, which is the egress's under TLS. ``process`` is the
+    source QEMU, where that is known. ``token``, ``codec`` and ``checksum`` are what the relays have
+    agreed on. ``error`` is what it failed with, once it has ended.
     """
 
     peer: str
     process: int | None = None
     key: uuid.UUID | None = None
+    certificate: bytes | None = None
     session: Session = field(default_factory=Session)
     bridge: Bridge | None = None
     error: BaseException | None = None
@@ -76,9 +88,11 @@ class Migration:
 class Relay:
     """Takes connections in on ``listen_uri`` and leads them on to ``connect_uri``.
 
-    ``timeout`` is how many seconds the other relay may be silent. ``on_end`` is told of every
-    migration that has ended. Raises `UsageError` for wrong arguments, `LinkError` where it cannot
-    listen.
+    ``timeout`` is how many seconds the other relay may be silent. ``tls`` protects the link between
+    the relays; what leads to a QEMU is in the clear. Where connections in the clear are taken in
+    from other hosts, ``insecure`` must be true. ``on_end`` is told of every migration that has
+    ended, ``on_refusal``, in a sentence, of every connection that was refused. Raises `UsageError`
+    for wrong arguments, `LinkError` where it cannot listen.
     """
 
     def __init__(
@@ -87,19 +101,23 @@ class Relay:
         connect_uri: str,
         *,
         timeout: float = 30.0,
+        tls: TlsCredentials | None = None,
+        insecure: bool = False,
         on_end: Callable[[Migration], None] | None = None,
+        on_refusal: Callable[[str], None] | None = None,
     ) -> None:
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
         self._onward: Address = parse(connect_uri)
         self._timeout = timeout
         self._on_end = on_end
+        self._on_refusal = on_refusal or (lambda why: None)
         self._geometry = DEFAULT_GEOMETRY
         self._migrations: list[Migration] = []
         self._lock = threading.Lock()
         self._serving = threading.Lock()
         self._stopping = threading.Event()
-        self._listener = listen(parse(listen_uri))
+        self._listener = self._listen(parse(listen_uri), tls, insecure)
         if self._listener.fileno() is None:
             self._listener.close()
             raise UsageError(
@@ -123,6 +141,8 @@ class Relay:
                     for stranger in self._lobby.poll():
                         if isinstance(stranger, Stranger):
                             self._take(stranger)
+                        elif isinstance(stranger, TlsError):
+                            self._on_refusal(str(stranger))
                 except LinkError:
                     # Out of descriptors, most likely: the migrations under way give some back.
                     self._stopping.wait(_PAUSE)
@@ -163,6 +183,10 @@ class Relay:
 
     # What the two sides do differently.
 
+    def _listen(self, address: Address, tls: TlsCredentials | None, insecure: bool) -> Listener:
+        """Listen, and see to what protects the link."""
+        raise NotImplementedError
+
     def _take(self, stranger: Stranger) -> None:
         """Find out whose connection it is."""
         raise NotImplementedError
@@ -185,8 +209,12 @@ class Relay:
         with self._lock:
             return [each for each in self._migrations if not each.ended]
 
-    def _start(self, link: Link, first: bytes) -> Migration:
-        migration = Migration(link.peer, link.process())
+    def _start(self, link: Link, first: bytes) -> None:
+        live = self.live()
+        if len(live) >= _MIGRATIONS:
+            self._refuse(link, f"{len(live)} migrations are under way already")
+            return
+        migration = Migration(link.peer, link.process(), certificate=link.certificate)
         migration.thread = threading.Thread(
             target=self._run, args=(migration, link, first), name="relay-migration", daemon=True
         )
@@ -194,7 +222,10 @@ class Relay:
             self._migrations = [each for each in self._migrations if not each.ended]
             self._migrations.append(migration)
         migration.thread.start()
-        return migration
+
+    def _refuse(self, link: Link, why: str) -> None:
+        link.close()
+        self._on_refusal(f"{link.peer}: {why}")
 
     def _run(self, migration: Migration, link: Link, first: bytes) -> None:
         bridge: Bridge | None = None
@@ -265,14 +296,22 @@ class Egress(Relay):
         codec: str | Codec,
         channels: int | None = None,
         checksum: bool = True,
-        timeout: float = 30.0,
-        on_end: Callable[[Migration], None] | None = None,
+        **settings: Any,
     ) -> None:
         self._codec = get_codec(codec)
         self._channels = _CHANNELS if channels is None else channels
         self._checksum = checksum
         self._unclaimed: list[tuple[float, Stranger, packet.ChannelInit]] = []
-        super().__init__(listen_uri, connect_uri, timeout=timeout, on_end=on_end)
+        self._make: LinkMaker = Link
+        super().__init__(listen_uri, connect_uri, **settings)
+
+    def _listen(self, address: Address, tls: TlsCredentials | None, insecure: bool) -> Listener:
+        if tls is not None:
+            self._make = client_links(tls, self._onward)
+        return listen(address, insecure=insecure, remedy=BESIDE_QEMU)
+
+    def _dial(self) -> Link:
+        return dial(self._onward, self._timeout, self._make)
 
     def _take(self, stranger: Stranger) -> None:
         if stranger.data[:4] == qemu.MAGIC:
@@ -284,9 +323,12 @@ class Egress(Relay):
                 stranger.link.close()
                 return
             # A channel may come before the main channel has said a word.
-            self._unclaimed.append((time.monotonic() + self._timeout, stranger, init))
+            if len(self._unclaimed) < _UNCLAIMED:
+                self._unclaimed.append((time.monotonic() + self._timeout, stranger, init))
+            else:
+                self._refuse(stranger.link, "too many channels wait for their migration")
         else:
-            stranger.link.close()
+            self._refuse(stranger.link, "neither a migration of QEMU nor one of its channels")
 
     def _tidy(self) -> None:
         left = []
@@ -309,7 +351,7 @@ class Egress(Relay):
         self._unclaimed = []
 
     def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge:
-        control = Control(dial(self._onward, self._timeout), self._timeout, migration.session)
+        control = Control(self._dial(), self._timeout, migration.session)
         try:
             hello = wire.Hello(
                 page_size=self._geometry.page_size,
@@ -334,7 +376,7 @@ class Egress(Relay):
         assert migration.token is not None
         init = packet.ChannelInit.decode(stranger.data)
         self._claim(migration, init.channel, stranger.link.peer)
-        onward = dial(self._onward, self._timeout)
+        onward = self._dial()
         try:
             # The source's own init follows, for the destination.
             onward.send([packet.ChannelInit(migration.token, init.channel).encode(), stranger.data])
@@ -357,12 +399,14 @@ class Ingress(Relay):
         listen_uri: str,
         connect_uri: str,
         *,
-        timeout: float = 30.0,
-        on_end: Callable[[Migration], None] | None = None,
         prepare: Callable[[int | None], None] | None = None,
+        **settings: Any,
     ) -> None:
         self._prepare = prepare
-        super().__init__(listen_uri, connect_uri, timeout=timeout, on_end=on_end)
+        super().__init__(listen_uri, connect_uri, **settings)
+
+    def _listen(self, address: Address, tls: TlsCredentials | None, insecure: bool) -> Listener:
+        return listen(address, Link if tls is None else server_links(tls), insecure=insecure)
 
     def _take(self, stranger: Stranger) -> None:
         if not stranger.is_channel:
@@ -375,7 +419,9 @@ class Ingress(Relay):
             return
         migration = next((each for each in self.live() if each.key == init.uuid), None)
         if migration is None:
-            stranger.link.close()
+            self._refuse(stranger.link, "a channel of no migration that is under way")
+        elif migration.certificate != stranger.link.certificate:
+            self._refuse(stranger.link, "a channel with another certificate than its migration")
         else:
             migration.channels.put(stranger)
 

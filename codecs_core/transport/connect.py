@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import stat
 import subprocess
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from codecs_core.errors import LinkError, LinkTimeout, UsageError
 from codecs_core.transport.address import (
@@ -18,7 +19,7 @@ from codecs_core.transport.address import (
     TcpAddress,
     UnixAddress,
 )
-from codecs_core.transport.link import Link
+from codecs_core.transport.link import Link, LinkMaker
 
 __all__ = ["Listener", "carries_one_stream", "dial", "listen"]
 
@@ -28,14 +29,28 @@ def carries_one_stream(address: Address) -> bool:
     return isinstance(address, FdAddress) and not _is_listening(address)
 
 
-def dial(address: Address, timeout: float) -> Link:
-    """Connect. Raises `LinkError` naming the address and the reason, `UsageError` for a bad fd."""
+def dial(address: Address, timeout: float, make: LinkMaker = Link) -> Link:
+    """Connect, and have ``make`` make the link.
+
+    Raises `LinkError` naming the address and the reason, `TlsError` where the link is to be
+    protected and cannot be, `UsageError` for a bad fd.
+    """
+    link = _connect(address, timeout, make)
+    try:
+        link.greet(timeout)
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def _connect(address: Address, timeout: float, make: LinkMaker) -> Link:
     if isinstance(address, ExecAddress):
-        return _run(address)
+        return _run(address, make)
     if isinstance(address, FdAddress):
         if _is_listening(address):
             raise UsageError(f"{address} listens; it takes a connected socket to send")
-        return Link(_inherited(address), str(address))
+        return make(_inherited(address), str(address))
     try:
         if isinstance(address, TcpAddress):
             host = address.host or "localhost"
@@ -52,7 +67,7 @@ def dial(address: Address, timeout: float) -> Link:
         raise LinkTimeout(f"connecting to {address}: no answer in {timeout:g} s") from None
     except OSError as error:
         raise LinkError(f"connecting to {address}: {error.strerror or error}") from error
-    return Link(sock, str(address))
+    return make(sock, str(address))
 
 
 class Listener(Protocol):
@@ -71,23 +86,53 @@ class Listener(Protocol):
         """Accept no more."""
 
 
-def listen(address: Address) -> Listener:
-    """Listen. Raises `LinkError` naming the address and the reason: a port in use, say."""
+def listen(
+    address: Address,
+    make: LinkMaker = Link,
+    *,
+    insecure: bool = False,
+    remedy: str = "--tls-creds DIR (tls=...)",
+) -> Listener:
+    """Listen; ``make`` makes the links.
+
+    Links in the clear come from this host only, unless ``insecure``: for other addresses it raises
+    `UsageError` with the ``remedy``. Raises `LinkError` naming the address and the reason: a port
+    in use, say.
+    """
     if isinstance(address, ExecAddress):
-        return _Summoned(address)
+        return _Summoned(address, make)
     if isinstance(address, FdAddress):
         sock = _inherited(address)
         if _is_listening(address):
-            return _SocketListener(sock, str(address), None)
-        return _Inherited(Link(sock, str(address)))
-    return _bind(address)
+            return _SocketListener(sock, str(address), make)
+        return _Inherited(make(sock, str(address)))
+    try:
+        if isinstance(address, UnixAddress):
+            return _SocketListener(_bind_unix(address.path), str(address), make, address.path)
+        family, place = _resolve(address)
+        if make is Link and not insecure and not ipaddress.ip_address(place[0]).is_loopback:
+            raise UsageError(
+                f"{address} can be reached from other hosts, and without TLS anybody there may "
+                f"connect; remedy: {remedy}, or --insecure (insecure=True) where the whole "
+                "network is trusted"
+            )
+        sock = socket.create_server(place, family=family, backlog=256)
+    except OSError as error:
+        # The interpreter's text for this one repeats the address in its own spelling.
+        reason = os.strerror(error.errno) if error.errno == errno.EADDRINUSE else error.strerror
+        raise LinkError(f"listening on {address}: {reason or error}") from error
+    bound = str(TcpAddress(address.host, sock.getsockname()[1]))
+    return _SocketListener(sock, bound, make)
 
 
 class _SocketListener:
-    def __init__(self, sock: socket.socket, address: str, path: str | None) -> None:
+    def __init__(
+        self, sock: socket.socket, address: str, make: LinkMaker, path: str | None = None
+    ) -> None:
         sock.setblocking(False)
         self.address = address
         self._socket = sock
+        self._make = make
         self._path = path
 
     def fileno(self) -> int | None:
@@ -101,8 +146,8 @@ class _SocketListener:
         except OSError as error:
             raise LinkError(f"accepting on {self.address}: {error.strerror}") from error
         if isinstance(name, tuple):
-            return Link(sock, str(TcpAddress(str(name[0]), int(name[1]))))
-        return Link(sock, f"the peer at {self.address}")
+            return self._make(sock, str(TcpAddress(str(name[0]), int(name[1]))))
+        return self._make(sock, f"the peer at {self.address}")
 
     def close(self) -> None:
         self._socket.close()
@@ -115,15 +160,16 @@ class _SocketListener:
 class _Summoned:
     """Starts a command whenever a link is asked for."""
 
-    def __init__(self, address: ExecAddress) -> None:
+    def __init__(self, address: ExecAddress, make: LinkMaker) -> None:
         self.address = str(address)
         self._exec = address
+        self._make = make
 
     def fileno(self) -> int | None:
         return None
 
     def accept(self) -> Link:
-        return _run(self._exec)
+        return _run(self._exec, self._make)
 
     def close(self) -> None:
         pass
@@ -148,28 +194,26 @@ class _Inherited:
             self._link.close()
 
 
-def _bind(address: TcpAddress | UnixAddress) -> Listener:
+def _bind_unix(path: str) -> socket.socket:
+    """Listen for this user alone, and for root."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if isinstance(address, UnixAddress):
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                _remove_stale(address.path)
-                sock.bind(address.path)
-                sock.listen()
-            except BaseException:
-                sock.close()
-                raise
-            return _SocketListener(sock, str(address), address.path)
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        if address.host:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            family = found[0][0]
-        sock = socket.create_server((address.host, address.port), family=family, backlog=256)
-    except OSError as error:
-        # The interpreter's text for this one repeats the address in its own spelling.
-        reason = os.strerror(error.errno) if error.errno == errno.EADDRINUSE else error.strerror
-        raise LinkError(f"listening on {address}: {reason or error}") from error
-    return _SocketListener(sock, str(TcpAddress(address.host, sock.getsockname()[1])), None)
+        # Linux takes the mode of what bind makes from the socket: there is no moment without it.
+        os.fchmod(sock.fileno(), 0o600)
+        _remove_stale(path)
+        sock.bind(path)
+        sock.listen()
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _resolve(address: TcpAddress) -> tuple[int, Any]:
+    """Return the address family to listen with, and the numeric address."""
+    host = address.host or "0.0.0.0"
+    family, _, _, _, place = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0]
+    return family, place
 
 
 def _remove_stale(path: str) -> None:
@@ -205,7 +249,7 @@ def _is_listening(address: FdAddress) -> bool:
         return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
-def _run(address: ExecAddress) -> Link:
+def _run(address: ExecAddress, make: LinkMaker) -> Link:
     """Start the command, with one end of a socket pair as its standard input and output."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -216,4 +260,4 @@ def _run(address: ExecAddress) -> Link:
         except BaseException:
             ours.close()
             raise
-    return Link(ours, str(address), process)
+    return make(ours, str(address), process)

@@ -13,13 +13,14 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from codecs_core.codec import Buffer
 from codecs_core.errors import LinkError, LinkTimeout
 
-__all__ = ["Link"]
+__all__ = ["LINGER", "Link", "LinkMaker"]
 
-_LINGER = 1.0
+LINGER = 1.0
 """Seconds given to the peer to take our last words before the connection closes."""
 _PEER = struct.Struct("=iII")
 """What SO_PEERCRED returns: process, user, group."""
@@ -28,7 +29,13 @@ _EXIT = 5.0
 
 
 class Link:
-    """A connected stream socket. ``peer`` names the other side in messages."""
+    """A connected stream socket. ``peer`` names the other side in messages.
+
+    ``protected``: by TLS. ``certificate`` is then who the peer has proven to be, in DER.
+    """
+
+    protected = False
+    certificate: bytes | None = None
 
     def __init__(
         self, sock: socket.socket, peer: str, process: subprocess.Popen[bytes] | None = None
@@ -67,6 +74,12 @@ class Link:
                 )
         self._timeout = receive
 
+    def greet(self, timeout: float) -> None:
+        """Agree with the peer on how the connection is protected, in ``timeout`` seconds.
+
+        For the end that dials; the other does so in `receive_now`.
+        """
+
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send all of ``buffers``, in one system call where the kernel takes it all."""
         with self._errors("sending"):
@@ -89,6 +102,17 @@ class Link:
         """Return what has arrived, at most ``limit`` bytes; waits for the first of them."""
         with self._errors("receiving"):
             return self._socket.recv(limit)
+
+    def receive_now(self, limit: int) -> bytes | None:
+        """Return what has arrived, at most ``limit`` bytes, without waiting; ``None`` for nothing.
+
+        Returns no bytes at the end of the stream.
+        """
+        with self._errors("receiving"):
+            try:
+                return self._socket.recv(limit, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
 
     def receive_exactly(self, size: int) -> bytearray | None:
         """Return ``size`` bytes, or ``None`` where the stream ends before the first of them.
@@ -118,6 +142,15 @@ class Link:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
+    def discard(self) -> bool:
+        """Throw away what has arrived; return whether more may come."""
+        try:
+            return bool(self._socket.recv(1 << 16, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def abort(self) -> None:
         """End the connection at once; whoever waits in it gets an error. From any thread."""
         with suppress(OSError):
@@ -131,9 +164,9 @@ class Link:
         """
         if drain and self._socket.fileno() >= 0:
             self.end()
-            give_up = time.monotonic() + _LINGER
+            give_up = time.monotonic() + LINGER
             with suppress(OSError):
-                self._socket.settimeout(_LINGER)
+                self._socket.settimeout(LINGER)
                 while self._socket.recv(1 << 16) and time.monotonic() < give_up:
                     pass
         self.abort()
@@ -155,6 +188,15 @@ class Link:
             raise LinkTimeout(f"{doing}: {self.peer} was silent for {wait}") from None
         except OSError as error:
             raise LinkError(f"{doing}: connection to {self.peer}: {error.strerror}") from error
+
+
+class LinkMaker(Protocol):
+    """Makes a link of a connected socket: `Link` itself, in the clear."""
+
+    def __call__(
+        self, sock: socket.socket, peer: str, process: subprocess.Popen[bytes] | None = None
+    ) -> Link:
+        """Take the socket over, and the command behind it."""
 
 
 def _skip(buffers: Sequence[Buffer], count: int) -> list[memoryview]:

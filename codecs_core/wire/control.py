@@ -64,6 +64,9 @@ PREAMBLE: Final = _PREAMBLE.pack(CONTROL_MAGIC, CONTROL_VERSION)
 PREAMBLE_SIZE: Final = _PREAMBLE.size
 _FRAME = struct.Struct(">BI")
 FRAME_HEADER_SIZE: Final = _FRAME.size
+TLS_HANDSHAKE: Final = b"\x16\x03"
+TLS_ALERT: Final = b"\x15\x03"
+"""What a peer begins with that speaks TLS, and what it answers who does not."""
 
 _UNSEALED: Final = "0" * 16
 MAX_TEXT = 4096
@@ -249,6 +252,11 @@ def _checksum(agreed: xxh3_64, body: bytes) -> str:
 def check_preamble(data: Buffer) -> None:
     """Raise `ProtocolError` unless ``data`` is the preamble that this version speaks."""
     magic, version = _PREAMBLE.unpack(data)
+    if magic[:2] == TLS_HANDSHAKE:
+        raise ProtocolError(
+            "a connection begins with TLS, which is not asked for here; remedy: --tls-creds at "
+            "both ends, or at none"
+        )
     if magic != CONTROL_MAGIC:
         raise ProtocolError(
             f"a connection begins with {bytes(data[:4]).hex(' ')}, which is neither a control "
@@ -282,6 +290,8 @@ def decode_frame_header(data: Buffer) -> tuple[Type, int]:
     Raises `ProtocolError` for an unknown type or a length above the type's limit.
     """
     kind, length = _FRAME.unpack(data)
+    if data[:2] == TLS_ALERT:
+        raise ProtocolError("the peer asks for TLS; remedy: --tls-creds here, too")
     if kind not in _BODIES:
         raise ProtocolError(f"control message of unknown type {kind}")
     message = _BODIES[kind]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Multifd = Callable[..., Result]
     AddCommand = Callable[[click.Command], None]
 
-WRITTEN = [name for name in cli.COMMANDS if find_spec(f"codecs_core.cli.{name}")]
+WRITTEN = [name for name in cli.COMMANDS if find_spec(f"codecs_core.cli.{name.replace('-', '_')}")]
 
 
 def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -90,7 +90,7 @@ class TestHelp:
     def test_no_command_is_forgotten(self) -> None:
         modules = [name for _, name, _ in pkgutil.iter_modules(cli.__path__)]
         commands = {
-            name
+            name.replace("_", "-")
             for name in modules
             if hasattr(importlib.import_module(f"codecs_core.cli.{name}"), "command")
         }

@@ -1,4 +1,4 @@
-"""The systemd units of the documentation: their commands serve the socket that systemd gives them."""
+"""The systemd units of the documentation: their commands serve the socket they are given."""
 
 from __future__ import annotations
 

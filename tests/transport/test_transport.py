@@ -64,7 +64,7 @@ def pair() -> Iterator[tuple[Link, Link]]:
 
 @pytest.mark.parametrize("uri", ["tcp:127.0.0.1:0", "tcp:[::1]:0", "tcp::0", "tcp:localhost:0"])
 def test_tcp(uri: str) -> None:
-    listener = listen(parse(uri))
+    listener = listen(parse(uri), insecure=True)
     ours = dial(parse(listener.address), 5)
     theirs = listener.accept()
     assert theirs is not None
