@@ -23,6 +23,7 @@ from codecs_core.forecast import (
 )
 from codecs_core.forecast.survey import default_channels
 from codecs_core.hardware import Contender, Speed
+from codecs_core.none import NoneCodec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -114,8 +115,8 @@ def print_survey(found: Survey) -> None:
             (
                 each.codec,
                 f"{each.ratio:.2f}",
-                f"{rate(each.encode)} a channel",
-                f"{rate(each.decode)} a channel",
+                "-" if each.codec == NoneCodec.name else f"{rate(each.encode)} a channel",
+                "-" if each.codec == NoneCodec.name else f"{rate(each.decode)} a channel",
                 "-" if each.hardware is None else f"{each.hardware:.0%}",
                 _bits(break_even(each, found.plan)),
             )

@@ -19,12 +19,15 @@ from functools import partial
 from codecs_core.codec import DEFAULT_GEOMETRY, HARDWARE_PACKETS, SOFTWARE_PACKETS, Codec
 from codecs_core.forecast.model import Measured
 from codecs_core.forecast.sample import Sample
+from codecs_core.none import NoneCodec
 from codecs_core.wire.packet import header_size
 
 __all__ = ["measure", "ratio_of"]
 
 _HEADER = header_size(DEFAULT_GEOMETRY)
 _RATIO_PACKETS = 16
+_AT_ONCE = 1e15
+"""The rate of a codec that does nothing: far above any other, and a number that JSON has."""
 
 
 def measure(
@@ -43,6 +46,10 @@ def measure(
     take caches and memory from each other. Raises what the codec raises: `CodecError`, or
     `CodecUnavailable`.
     """
+    if codec.method == NoneCodec.method:
+        # The engine sends pages from where they are, and receives them to where they belong.
+        free = 1 / _AT_ONCE
+        return Measured(codec.name, _AT_ONCE, _AT_ONCE, free, free, ratio_of(codec, sample))
     device = _uses_device(codec, sample)
     threads = channels if device else min(channels, cpus)
     ends = [

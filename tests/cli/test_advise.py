@@ -297,7 +297,8 @@ class TestMeasure:
             re.MULTILINE,
         )
         assert "over a link of 100 Mbit/s\n" in out
-        for name in LOADED:
+        assert re.search(r"^none +1\.00 +- +- +- +-$", out, re.MULTILINE)
+        for name in LOADED - {"none"}:
             assert re.search(rf"^{name} +\d+\.\d\d +.*/s a channel", out, re.MULTILINE)
         without = multifd(*options).out
         assert re.search(

@@ -152,9 +152,16 @@ def test_the_ratio_alone(log: Log) -> None:
     assert ratio_of(HalfCodec(), SAMPLE) == pytest.approx(PACKET / (PACKET // 2 + HEADER))
 
 
-@pytest.mark.parametrize("name", ["none", "zlib", "zstd", "lz4", "qatzip"])
+def test_pages_that_go_as_they_are_cost_nothing_but_their_way() -> None:
+    found = measure(get_codec("none"), SAMPLE, channels=2, cpus=2, seconds=60)
+    assert found.ratio == pytest.approx(PACKET / (PACKET + HEADER))
+    assert min(found.encode, found.decode) > 1e12
+    assert max(found.encode_cpu, found.decode_cpu) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["zlib", "zstd", "lz4", "qatzip"])
 def test_real_codecs(name: str) -> None:
     found = measure(get_codec(name), SAMPLE, channels=2, cpus=2, seconds=0.02)
     assert found.encode > 0
-    assert found.ratio == pytest.approx(PACKET / (PACKET + HEADER)) or found.ratio > 20
+    assert found.ratio > 20
     assert found.hardware in (None, 0)
