@@ -15,7 +15,7 @@ from codecs_core.errors import UsageError
 from codecs_core.hardware import inventory
 from codecs_core.hardware.capture import Archive, write
 from codecs_core.hardware.inventory import take
-from codecs_core.hardware.tree import Directory, Tree
+from codecs_core.hardware.tree import Directory, Tree, Unknown
 from tests.hardware.conftest import HOSTS, NAMES, Faulty
 
 
@@ -99,6 +99,15 @@ def test_links_in_an_archive_stay_inside(tmp_path: Path) -> None:
     link = tarfile.TarInfo("proc/sys/kernel/osrelease")
     link.type, link.linkname = tarfile.SYMTYPE, "/../../../../../../etc/passwd"
     assert inventory(tar(tmp_path / "sly.tar", (link, b""))).kernel is None
+
+
+def test_links_that_no_host_has_are_not_followed(tmp_path: Path) -> None:
+    """It would take as long as the archive's author likes, for every file."""
+    link = tarfile.TarInfo("proc/sys/kernel")
+    link.type, link.linkname = tarfile.SYMTYPE, "/proc/sys/../" * 10_000
+    kernel = inventory(tar(tmp_path / "sly.tar", (link, b""))).kernel
+    assert isinstance(kernel, Unknown)
+    assert "too long" in kernel.reason
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:
