@@ -30,16 +30,28 @@ def build_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def double(tmp_path_factory: pytest.TempPathFactory, build_environment: dict[str, str]) -> Path:
+def build_double(build_environment: dict[str, str]) -> Callable[..., Path]:
+    """Build the double in a directory, with these flags of the compiler."""
+
+    def build(place: Path, *flags: str) -> Path:
+        library = place / "libqatzip.so.3"
+        flags += tuple(
+            subprocess.run(
+                ["pkg-config", "--cflags", "qatzip"],
+                env=build_environment, capture_output=True, text=True, check=True,
+            ).stdout.split()
+        )  # fmt: skip
+        command = ["cc", "-O2", "-shared", "-fPIC", "-Wl,-soname,libqatzip.so.3", *flags]
+        subprocess.run([*command, str(HERE / "double.c"), "-lz", "-o", str(library)], check=True)
+        return library
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def double(tmp_path_factory: pytest.TempPathFactory, build_double: Callable[..., Path]) -> Path:
     """A shared library that takes libqatzip's place where it is preloaded."""
-    library = tmp_path_factory.mktemp("double") / "libqatzip.so.3"
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "qatzip"],
-        env=build_environment, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    command = ["cc", "-O2", "-shared", "-fPIC", "-Wl,-soname,libqatzip.so.3", *flags]
-    subprocess.run([*command, str(HERE / "double.c"), "-lz", "-o", str(library)], check=True)
-    return library
+    return build_double(tmp_path_factory.mktemp("double"))
 
 
 PRELUDE = """
