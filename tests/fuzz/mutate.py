@@ -17,10 +17,11 @@ _INTERESTING = [
 def mutations(
     pool: Sequence[bytes], tokens: Sequence[bytes], size: int, seed: int
 ) -> Iterator[bytes]:
-    """Yield inputs of at most ``size`` bytes for ever: one of ``pool``, changed up to eight times.
+    """Yield all of ``pool``, and then for ever one of it, changed up to eight times.
 
-    ``tokens`` are put in like other interesting values.
+    Those have at most ``size`` bytes. ``tokens`` are put in like other interesting values.
     """
+    yield from pool
     chance = random.Random(seed).random
     words = [*_INTERESTING, *(each for each in tokens for _ in range(4))]
 

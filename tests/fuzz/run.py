@@ -135,7 +135,7 @@ def _bounded(tally: Tally) -> Iterator[None]:
     def tick(signum: int, frame: FrameType | None) -> None:
         nonlocal last
         if tally.executions == last:
-            raise Hang(f"more than {LIMIT} seconds")
+            raise Hang(f"more than {LIMIT} s of CPU")
         last = tally.executions
 
     # CPU time, so that what else the machine does matters not.

@@ -46,9 +46,9 @@ def lines() -> list[bytes]:
             b"send a.img tcp:host:4444 --multifd-channels 4 --multifd-compression zstd",
             b"send - fd:3 --multifd-zstd-level 3 --timeout 1.5 --json",
             b"recv tcp:0.0.0.0:4444 dir --multifd-qatzip-backend software",
-            b"relay --listen tcp::1 --link tcp:h:2 --destination unix:/x",
+            b"relay egress --listen unix:/run/a --connect tcp:h:2 --multifd-zstd-level 1",
             b"inspect dir --json",
-            b"extract dir pc.ram out --allow-unsent",
+            b"extract dir --block pc.ram --output out --allow-unsent",
         )
     ]
 
@@ -65,8 +65,13 @@ def line(data: bytes) -> None:
     arguments = typed(data).split("\n")
     if any(word.startswith("-") and ("h" in word[:4] or "ver" in word) for word in arguments):
         return
-    with cli.make_context("multifd", arguments) as context:
-        name, command, rest = cli.resolve_command(context, context._protected_args + context.args)
+    command: click.Command | None = cli
+    context = click.Context(cli, info_name="multifd")
+    while isinstance(command, click.Group) and arguments:
+        name, command, arguments = command.resolve_command(context, arguments)
         assert command is not None
-        with command.make_context(name, rest, parent=context):
+        context = click.Context(command, context, name)
+    assert command is not None
+    if not isinstance(command, click.Group):
+        with command.make_context(context.info_name, arguments, context.parent):
             pass
