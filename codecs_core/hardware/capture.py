@@ -38,7 +38,8 @@ class Archive:
         self._nodes: dict[str, Node] = {"": Node()}
         self._children: dict[str, set[str]] = {"": set()}
         try:
-            with tarfile.open(path) as archive:
+            # Not compressed: such a file may announce, and hold, more than any memory.
+            with tarfile.open(path, "r:") as archive:
                 for number, member in enumerate(archive):
                     if number >= _MEMBERS or member.size > _MEMBER_SIZE:
                         raise UsageError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
+import lzma
 import re
 import tarfile
 from collections.abc import Callable
@@ -134,6 +136,17 @@ def test_what_is_no_archive(data: bytes, tmp_path: Path) -> None:
 def test_archives_that_are_too_large_are_refused(tmp_path: Path) -> None:
     path = tar(tmp_path / "big.tar", (tarfile.TarInfo("proc/cpuinfo"), bytes(2 << 20)))
     with pytest.raises(UsageError, match="is no capture"):
+        inventory(path)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_compressed_archives_are_refused(
+    compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """They may announce, and hold, more than any memory."""
+    path = pack(Tree(Directory(HOSTS / "iaa-svm")), tmp_path / "host.tar")
+    path.write_bytes(compress(path.read_bytes()))
+    with pytest.raises(UsageError, match="neither a directory nor a capture"):
         inventory(path)
 
 
