@@ -98,8 +98,8 @@ def files(data: bytes) -> None:
             case b"L" if text:
                 nodes[path] = Node(link=text)
             case b"E":
-                nodes[path] = Node(error=1 + len(part) % 120)
-            case b"N" if text:
+                nodes[path] = Node(error=(errno.EACCES, errno.EIO, errno.EINVAL)[len(part) % 3])
+            case b"N" if text.strip("."):
                 nodes[f"{path}/{text.replace('/', ':')}"] = Node(data=b"0x8086")
             case _:
                 nodes[path] = Node(data=part[1:])

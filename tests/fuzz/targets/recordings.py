@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
@@ -25,12 +24,8 @@ SUFFIXES = [info.suffix for info in codecs().values() if info.suffix]
 NAMES = ["main.bin", "ch0.bin", "ch1.bin", "meta.json", "file.mig"]
 NAMES += [f"{name}{suffix}" for name in ("main.bin", "ch0.bin") for suffix in SUFFIXES]
 _LARGEST = 1 << 20
-_places = contextlib.ExitStack()
-PLACE = Path(
-    _places.enter_context(
-        tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
-    )
-)
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where files are quick to come and go."""
 
 
 def seeds() -> Iterator[bytes]:
@@ -66,12 +61,16 @@ def seeds() -> Iterator[bytes]:
     memory=16 << 20,
 )
 def recordings(data: bytes) -> None:
-    for left in PLACE.iterdir():
-        left.unlink()
-    for number, content in entries(data):
-        (PLACE / NAMES[number % len(NAMES)]).write_bytes(content)
-    alone = PLACE / "file.mig"
-    recording = Recording.open(alone if alone.exists() else PLACE)
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        place = Path(name)
+        for number, content in entries(data):
+            (place / NAMES[number % len(NAMES)]).write_bytes(content)
+        alone = place / "file.mig"
+        _look(alone if alone.exists() else place)
+
+
+def _look(path: Path) -> None:
+    recording = Recording.open(path)
     json.dumps(inspect(recording).as_dict())
     for block in recording.blocks.values():
         if block.size <= _LARGEST:
