@@ -1,16 +1,20 @@
-# make run · make test · make bench · make lint · make docs
+# make run · make test · make fuzz · make bench · make lint · make docs
 # Each sets up what it needs: system packages (apt) and .venv.
 
 READY := .venv/.ready
 PYTHON := .venv/bin/python
 
-.PHONY: run test bench lint docs clean
+.PHONY: run test fuzz bench lint docs clean
 
 run: $(READY)
 	$(PYTHON) tools/demo.py
 
 test: $(READY) lint
 	.venv/bin/pytest
+
+# Other inputs every day; what fails is told with the command that repeats it.
+fuzz: $(READY)
+	$(PYTHON) -m tests.fuzz all --seconds $(or $(SECONDS),60) --seed $$(date +%Y%m%d)
 
 lint: $(READY)
 	.venv/bin/ruff check .

@@ -51,6 +51,7 @@ class Archive:
         self._children: dict[str, set[str]] = {"": set()}
         total = 0
         try:
+            # Not compressed: such a file may announce, and hold, more than any memory.
             with tarfile.open(path, "r:") as archive:
                 for number, member in enumerate(archive):
                     total += member.size

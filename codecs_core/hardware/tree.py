@@ -23,6 +23,8 @@ __all__ = ["Directory", "Known", "Node", "Source", "Tree", "Unknown"]
 
 _LIMIT = 64 << 10
 _HOPS = 40
+_TARGET = 4096
+"""The length of a link's target, as Linux bounds it: an archive's may be of any."""
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ESRCH)
 
 Value = TypeVar("Value")
@@ -244,6 +246,8 @@ class Tree:
             if target is None:
                 real.append(part)
                 continue
+            if len(target) > _TARGET:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             hops += 1
             if hops > _HOPS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))

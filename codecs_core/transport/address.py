@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -65,11 +66,11 @@ def parse(uri: str) -> Address:
     if colon and scheme == "tcp":
         return _parse_tcp(uri, rest)
     if colon and scheme == "unix":
-        if not rest or len(rest.encode()) > _UNIX_PATH_MAX or "\0" in rest:
+        if not rest or "\0" in rest or not _encodable(rest):
             raise UsageError(f"{uri!r}: a socket's path has 1 to {_UNIX_PATH_MAX} bytes")
         return UnixAddress(rest)
     if colon and scheme == "fd":
-        if not re.fullmatch(r"\d{1,9}", rest):
+        if not re.fullmatch(r"\d{1,9}", rest, re.ASCII):
             raise UsageError(f"{uri!r}: fd: takes the number of an open descriptor, as in fd:3")
         return FdAddress(int(rest))
     if colon and scheme == "exec":
@@ -80,10 +81,24 @@ def parse(uri: str) -> Address:
 
 
 def _parse_tcp(uri: str, rest: str) -> TcpAddress:
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\[\]]*)):(\d{1,5})", rest)
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\[\]\0]*)):(\d{1,5})", rest, re.ASCII)
     if not match or int(match[3]) > 65535:
         raise UsageError(
             f"{uri!r}: tcp: takes a host and a port from 0 to 65535, as in tcp:host:4444 "
             "or tcp:[::1]:4444"
         )
-    return TcpAddress(match[1] or match[2] or "", int(match[3]))
+    host = match[1] or match[2] or ""
+    try:
+        # As the system's resolver is going to be asked.
+        host.encode("idna")
+    except UnicodeError as error:
+        raise UsageError(f"{uri!r}: {host!r} is no name of a host: {error}") from None
+    return TcpAddress(host, int(match[3]))
+
+
+def _encodable(path: str) -> bool:
+    """Whether a socket's address has room for ``path``, which may be any bytes."""
+    try:
+        return len(os.fsencode(path)) <= _UNIX_PATH_MAX
+    except UnicodeEncodeError:
+        return False

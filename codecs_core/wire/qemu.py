@@ -315,8 +315,10 @@ class MainParser:
             self._page_size = 1 << bits
         elif name == "configuration/capabilities":
             count = yield from self._integer(4)
-            if count > _MAX_CAPABILITIES:
-                raise ProtocolError(f"the machine lists {count} capabilities")
+            if count + len(self._capabilities) > _MAX_CAPABILITIES:
+                raise ProtocolError(
+                    f"the machine lists {count + len(self._capabilities)} capabilities"
+                )
             for _ in range(count):
                 capability = yield from self._name()
                 self._capabilities.append(capability)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import lzma
 import re
 import tarfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from codecs_core.errors import UsageError
 from codecs_core.hardware import inventory
 from codecs_core.hardware.capture import Archive, write
 from codecs_core.hardware.inventory import take
-from codecs_core.hardware.tree import Directory, Tree
+from codecs_core.hardware.tree import Directory, Tree, Unknown
 from tests.hardware.conftest import HOSTS, NAMES, Faulty
 
 
@@ -131,6 +132,15 @@ def test_links_in_an_archive_stay_inside(tmp_path: Path) -> None:
     assert inventory(tar(tmp_path / "sly.tar", (link, b""))).kernel is None
 
 
+def test_links_that_no_host_has_are_not_followed(tmp_path: Path) -> None:
+    """It would take as long as the archive's author likes, for every file."""
+    link = tarfile.TarInfo("proc/sys/kernel")
+    link.type, link.linkname = tarfile.SYMTYPE, "/proc/sys/../" * 10_000
+    kernel = inventory(tar(tmp_path / "sly.tar", (link, b""))).kernel
+    assert isinstance(kernel, Unknown)
+    assert "too long" in kernel.reason
+
+
 def test_nothing_is_written(tmp_path: Path) -> None:
     path = tar(tmp_path / "sly.tar", (tarfile.TarInfo("../outside"), b"x"))
     with pytest.raises(UsageError, match="leads out of the archive"):
@@ -164,11 +174,13 @@ def test_many_members_together_are_too_large(tmp_path: Path) -> None:
         inventory(tar(tmp_path / "big.tar", *members))
 
 
-def test_compressed_archives_are_refused(tmp_path: Path) -> None:
-    """A few bytes would become any number of them."""
-    plain = pack(Tree(Directory(HOSTS / "amd")), tmp_path / "host.tar").read_bytes()
-    path = tmp_path / "host.tar.gz"
-    path.write_bytes(gzip.compress(plain))
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_compressed_archives_are_refused(
+    compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """They may announce, and hold, more than any memory."""
+    path = pack(Tree(Directory(HOSTS / "iaa-svm")), tmp_path / "host.tar")
+    path.write_bytes(compress(path.read_bytes()))
     with pytest.raises(UsageError, match="neither a directory nor a capture"):
         inventory(path)
 

@@ -31,6 +31,7 @@ from codecs_core.transport.link import Link
         ("tcp:[::1]:65535", TcpAddress("::1", 65535)),
         ("tcp:[fe80::1%eth0]:1", TcpAddress("fe80::1%eth0", 1)),
         ("unix:/run/a:b", UnixAddress("/run/a:b")),
+        ("unix:" + "\udcff" * 107, UnixAddress("\udcff" * 107)),
         ("fd:3", FdAddress(3)),
         ("exec:nc -U a | cat", ExecAddress("nc -U a | cat")),
     ],
@@ -45,7 +46,8 @@ def test_parse(uri: str, address: Address) -> None:
     [
         "", "tcp", "tcp:", "tcp:host", "tcp:host:", "tcp:host:x", "tcp:host:65536", "tcp:a:b:1",
         "tcp:::1:1", "tcp:host:-1", "unix:", "unix:" + "x" * 108, "unix:a\0b", "fd:", "fd:x",
-        "fd:-1", "exec:", "exec: ", "udp:host:1", "host:1", "TCP:host:1",
+        "fd:-1", "exec:", "exec: ", "udp:host:1", "host:1", "TCP:host:1", "unix:\ud800",
+        "tcp:\udc9c:1", "tcp:" + "x" * 64 + ":1", "tcp:a..b:1", "tcp:a\0b:1", "tcp:a:\u0663",
     ],
 )  # fmt: skip
 def test_parse_refuses(uri: str) -> None:

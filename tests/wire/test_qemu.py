@@ -233,6 +233,13 @@ def hostile() -> dict[str, tuple[str, Any]]:
             "lists 4294967295 capabilities",
             configuration("configuration/capabilities", b"\xff" * 4),
         ),
+        "capabilities again and again": (
+            "lists 300 capabilities",
+            lambda main: bytes(
+                main(capabilities=("x",) * 150).data
+                + bytes(main(capabilities=("x",) * 150).data).partition(b"pc-test-1.0")[2]
+            ),
+        ),
         "section type": ("section type 0x63", lambda main: bytes(main().data) + b"c"),
         "section version": (
             "version 5, not 4",

@@ -29,11 +29,22 @@ def build_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def double(tmp_path_factory: pytest.TempPathFactory, build_environment: dict[str, str]) -> Path:
+def build_double(build_environment: dict[str, str]) -> Callable[..., Path]:
+    """Build the double in a directory, with these flags of the compiler."""
+
+    def build(place: Path, *flags: str) -> Path:
+        library = place / "libqatzip.so.3"
+        source = HERE / "double.c"
+        compile_double(source, library, "qatzip", *flags, "-lz", environment=build_environment)
+        return library
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def double(tmp_path_factory: pytest.TempPathFactory, build_double: Callable[..., Path]) -> Path:
     """A shared library that takes libqatzip's place where it is preloaded."""
-    library = tmp_path_factory.mktemp("double") / "libqatzip.so.3"
-    compile_double(HERE / "double.c", library, "qatzip", "-lz", environment=build_environment)
-    return library
+    return build_double(tmp_path_factory.mktemp("double"))
 
 
 @pytest.fixture
