@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from codecs_core.codec import Buffer
 from codecs_core.engine.session import Session
@@ -21,12 +21,16 @@ class Control:
     """Sends and receives messages on a link. `send` may be called from any thread.
 
     ``timeout`` is how long, in seconds, the peer may be silent; this side shows life four times
-    as often. Should ``session`` fail, the peer is told why.
+    as often, and tells what `sent` returns. ``told`` is what the peer has told last of what it
+    has sent. Should ``session`` fail, the peer is told why.
     """
+
+    sent: Callable[[], Mapping[int, tuple[int, bool]]] = dict
 
     def __init__(self, link: Link, timeout: float, session: Session) -> None:
         self.link = link
         self.timeout = timeout
+        self.told: Mapping[int, tuple[int, bool]] = {}
         self._session = session
         self._sending = threading.Lock()
         self._closed = threading.Event()
@@ -76,6 +80,9 @@ class Control:
         message = wire.decode(kind, body)
         if isinstance(message, wire.Error):
             raise RemoteError(message.reason)
+        if isinstance(message, wire.KeepAlive):
+            self.told = message.sent
+            self._session.notify()
         return message
 
     def start(self, handle: Callable[[wire.Message], bool] | None) -> None:
@@ -120,11 +127,16 @@ class Control:
         finally:
             self._read_out.set()
 
+    def show_life(self) -> None:
+        """Tell the peer that this side lives, and what it has sent."""
+        with self._sending:
+            # Looked at here, so that nothing older is ever told after it.
+            self.link.send([wire.encode(wire.KeepAlive(dict(self.sent())))])
+
     def _show_life(self) -> None:
-        beat = wire.encode(wire.KeepAlive())
         while not self._closed.wait(self.timeout / 4):
             try:
-                self.send_buffers([beat])
+                self.show_life()
             except LinkError:
                 return
 
@@ -191,6 +203,12 @@ class DataReader:
             raise LinkError(f"{self._control.link.peer} disappeared inside a packet")
         self._rest -= count
         return count
+
+    def count(self) -> None:
+        """Nothing: what is lost here, is lost to the control connection, too."""
+
+    def confirm(self) -> None:
+        """Nothing, for the same reason."""
 
     def abort(self) -> None:
         """Wake a blocked receive."""

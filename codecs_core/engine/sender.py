@@ -141,6 +141,7 @@ class Sender:
             self._session.on_failure(self._stop)
             accept = self._agree(control)
             self._zeroed = set(accept.zeroed)
+            control.sent = lambda: {each.number: each.sent for each in self._channels}
             control.start(self._handle)
             self._open_channels(control, UUID(accept.token))
 
