@@ -108,7 +108,10 @@ class _Destination:
         self.files.append(output)
         if size is not None:
             return FileBlock.create(output.partial, size, name, page_size, shown=path)
-        fd = os.open(output.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(output.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise TransferError(f"{path} cannot be made: {error.strerror}") from error
         self._stack.callback(os.close, fd)
         return StreamSink(name, fd, None, page_size)
 
