@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    with _sigterm_interrupts():
+    with _sigterm_interrupts(last=arguments is None):
         try:
             if instruction := os.environ.get(COMPLETE):
                 return shell_complete(cli, {}, PROGRAM, COMPLETE, instruction)
@@ -179,6 +179,8 @@ def _explain(error: BaseException) -> tuple[str, str, int]:
             return kind, error.format_message(), error.exit_code
         case CodecsCoreError():
             return kind, str(error), 2 if isinstance(error, UsageError) else 1
+        case MemoryError():
+            return kind, "out of memory", 1
         case OSError(strerror=str(reason)):
             place = os.fsdecode(error.filename) if error.filename is not None else ""
             return kind, f"{place}: {reason}" if place else reason, 1
@@ -188,8 +190,11 @@ def _explain(error: BaseException) -> tuple[str, str, int]:
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does: through its ``finally`` clauses."""
+def _sigterm_interrupts(*, last: bool) -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: through its ``finally`` clauses.
+
+    ``last``: the process ends behind it, with a status that a late signal shall not change.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -198,4 +203,7 @@ def _sigterm_interrupts() -> Iterator[None]:
     try:
         yield
     finally:
+        if last:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            before = signal.SIG_IGN
         signal.signal(signal.SIGTERM, before)

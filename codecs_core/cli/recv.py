@@ -152,7 +152,10 @@ class _Destination:
             )
             output.claim()
             return block
-        fd = os.open(output.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(output.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise TransferError(f"{path} cannot be made: {error.strerror}") from error
         self._stack.callback(os.close, fd)
         return StreamSink(name, fd, None, page_size)
 

@@ -47,9 +47,18 @@ class Inlet(Protocol):
     def receive_into(self, buffer: memoryview) -> int:
         """Receive into ``buffer``; 0 at the end."""
 
+    def count(self) -> None:
+        """One more packet has arrived whole."""
+
+    def confirm(self) -> None:
+        """See that the end was the sender's, and that no packet is missing."""
+
 
 class SendingChannel:
-    """Sends the packets of one channel, with a ``checksum`` of each. Used by one thread."""
+    """Sends the packets of one channel, with a ``checksum`` of each. Used by one thread.
+
+    ``sent``: how many packets, SYNCs included, it has begun to send, and whether those are all.
+    """
 
     def __init__(
         self,
@@ -63,6 +72,7 @@ class SendingChannel:
     ) -> None:
         self.number = number
         self.link = link
+        self.sent = (0, False)
         self.counters = Counters()
         self._encoder: Encoder = codec.encoder(geometry)
         self._method = method_of(codec)
@@ -75,7 +85,9 @@ class SendingChannel:
 
     def begin(self, token: UUID) -> None:
         """Send the channel's init."""
-        self._send([wire.ChannelInit(token, self.number).encode()])
+        init = wire.ChannelInit(token, self.number).encode()
+        self.link.send([init])
+        self.counters.wire_bytes += len(init)
 
     def send_round(self, round_: Round) -> None:
         """Send packets until the round has no more runs."""
@@ -93,6 +105,7 @@ class SendingChannel:
     def end(self) -> None:
         """Tell the peer that the channel is complete."""
         self.link.end()
+        self.sent = (self.sent[0], True)
 
     def progress(self) -> ChannelProgress:
         """Tell how far the channel is; any thread may ask."""
@@ -138,6 +151,8 @@ class SendingChannel:
         self.counters.zero_pages += count - normal
 
     def _send(self, buffers: Sequence[Buffer]) -> None:
+        # Replaced as a whole: another thread reads it.
+        self.sent = (self.sent[0] + 1, False)
         started = time.perf_counter_ns()
         self.link.send(buffers)
         self.counters.blocked_ns += time.perf_counter_ns() - started
@@ -183,11 +198,13 @@ class ReceivingChannel:
             assert isinstance(header, wire.PacketHeader)
             if header.normal_pages or header.zero_pages:
                 self._receive_packet(header)
+            self.link.count()
             if header.sync and (number := self._barrier.arrive()) is not None:
                 self._synced(number)
         self._barrier.leave()
         for block in self._blocks.values():
             block.leave()
+        self.link.confirm()
 
     def progress(self) -> ChannelProgress:
         """Tell how far the channel is; any thread may ask."""

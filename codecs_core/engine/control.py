@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from xxhash import xxh3_64
 
@@ -29,16 +29,20 @@ class Control:
     """Sends and receives messages on a link. `send` may be called from any thread.
 
     ``timeout`` is how long, in seconds, the peer may be silent; this side shows life four times
-    as often. Should ``session`` fail, the peer is told why. ``agreed`` has taken the bodies of
+    as often, and tells what `sent` returns. ``told`` is what the peer has told last of what it
+    has sent. Should ``session`` fail, the peer is told why. ``agreed`` has taken the bodies of
     the messages by which the two ends have come to an agreement, as they were sent or received;
     ``done`` is that of DONE.
     """
+
+    sent: Callable[[], Mapping[int, tuple[int, bool]]] = dict
 
     def __init__(self, link: Link, timeout: float, session: Session) -> None:
         self.link = link
         self.timeout = timeout
         self.agreed = xxh3_64()
         self.done = b""
+        self.told: Mapping[int, tuple[int, bool]] = {}
         self._session = session
         self._sending = threading.Lock()
         self._closed = threading.Event()
@@ -102,6 +106,9 @@ class Control:
         self._remember(kind, body)
         if isinstance(message, wire.Error):
             raise RemoteError(message.reason)
+        if isinstance(message, wire.KeepAlive):
+            self.told = message.sent
+            self._session.notify()
         return message
 
     def start(self, handle: Callable[[wire.Message], bool] | None) -> None:
@@ -157,11 +164,16 @@ class Control:
         finally:
             self._read_out.set()
 
+    def show_life(self) -> None:
+        """Tell the peer that this side lives, and what it has sent."""
+        with self._sending:
+            # Looked at here, so that nothing older is ever told after it.
+            self.link.send([wire.encode(wire.KeepAlive(dict(self.sent())))])
+
     def _show_life(self) -> None:
-        beat = wire.encode(wire.KeepAlive())
         while not self._closed.wait(self.timeout / 4):
             try:
-                self.send_buffers([beat])
+                self.show_life()
             except LinkError:
                 return
 
@@ -242,6 +254,12 @@ class DataReader:
                 f"{self._control.link.peer} in {self._waited:.1f} s"
             )
         return count
+
+    def count(self) -> None:
+        """Nothing: what is lost here, is lost to the control connection, too."""
+
+    def confirm(self) -> None:
+        """Nothing, for the same reason."""
 
     def abort(self) -> None:
         """Wake a blocked receive."""

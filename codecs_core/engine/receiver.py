@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
+from codecs_core.engine.arrival import Arrival
 from codecs_core.engine.channel import Inlet, ReceivingChannel
 from codecs_core.engine.control import Control, DataReader, reason_of
 from codecs_core.engine.progress import Clock, Progress
@@ -281,7 +282,11 @@ class Receiver:
         if hello.shared:
             inlets = [DataReader(control, self._handle)]
         else:
-            inlets = self._links = reception.channels(token, hello.channels)
+            self._links = reception.channels(token, hello.channels)
+            inlets = [
+                Arrival(number, link, control, self._session, lambda: self._done is not None)
+                for number, link in enumerate(self._links)
+            ]
         assert self._codec is not None
         for number, inlet in enumerate(inlets):
             self._channels.append(

@@ -169,6 +169,7 @@ class Sender:
             self._held = {
                 name: Comparison(self._held_block(name), self._geometry) for name in accept.held
             }
+            control.sent = lambda: {each.number: each.sent for each in self._channels}
             control.start(self._handle)
             self._open_channels(control, UUID(accept.token))
             self._session.wait(lambda: all(each.ended for each in self._held.values()))

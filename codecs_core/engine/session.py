@@ -18,6 +18,8 @@ __all__ = ["Latch", "Session"]
 
 _GRACE = 2.0
 """Seconds that a broken connection waits for the peer's own word on why it broke."""
+_SETTLING = 5.0
+"""Seconds to wait for whoever fails the session first: Ctrl-C may have come in between."""
 
 
 class Session:
@@ -48,6 +50,8 @@ class Session:
 
         Returns when all callbacks have run, whoever runs them: nobody tears down what they need.
         """
+        if isinstance(error, MemoryError):
+            error = TransferError("out of memory")
         with self._changed:
             first = self._error is None
             if first:
@@ -55,7 +59,7 @@ class Session:
                 callbacks, self._callbacks = self._callbacks, []
                 self._changed.notify_all()
         if not first:
-            self._settled.wait()
+            self._settled.wait(_SETTLING)
             return
         try:
             for callback in callbacks:
@@ -80,7 +84,7 @@ class Session:
     def check(self) -> None:
         """Raise the error of a session that has failed."""
         if self._error is not None:
-            self._settled.wait()
+            self._settled.wait(_SETTLING)
             raise self._error
 
     def start(
@@ -88,15 +92,22 @@ class Session:
     ) -> None:
         """Run ``target`` in a thread of the session; what it raises fails the session.
 
-        ``busy`` threads compute: the scheduler need not wake them at once.
+        ``busy`` threads compute: the scheduler need not wake them at once. Raises `TransferError`
+        where the system has no thread for it.
         """
         thread = threading.Thread(
             target=self._guard, args=(busy, target, *arguments), name=name, daemon=True
         )
         # Whoever joins finds every thread started.
         with self._changed:
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise TransferError(
+                    "no thread can be started: out of memory, or of the processes that a user may "
+                    "have"
+                ) from error
             self._threads.append(thread)
-            thread.start()
 
     def join(self) -> None:
         """Wait until every thread has ended."""
@@ -116,8 +127,6 @@ class Session:
             with self._changed:
                 self._changed.wait_for(lambda: self._error is not None, _GRACE)
             self.fail(error)
-        except MemoryError:
-            self.fail(TransferError("out of memory"))
         except BaseException as error:
             self.fail(error)
 

@@ -8,10 +8,14 @@ their connections end, and the source's virtual machine runs on.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 
+from codecs_core.engine.arrival import Arrival
 from codecs_core.engine.control import Control
 from codecs_core.engine.session import Session
-from codecs_core.errors import LinkError, ProtocolError
+from codecs_core.errors import LinkError, LinkTimeout, ProtocolError
 from codecs_core.gateway.transcode import Transcoder
 from codecs_core.transport.link import Link
 from codecs_core.wire import control as wire
@@ -39,8 +43,13 @@ class Bridge:
         self._main = main
         self._links: list[Link] = [main]
         self._transcoders: list[Transcoder] = []
+        self._sent: dict[int, tuple[int, bool]] = {}
+        self._joined: set[int] = set()
+        self._missed: dict[int, float] = {}
         self._lock = threading.Lock()
         self._running = 2
+        self._restores = False
+        self._closed = False
         self._main_closed = False
         self._arrived = threading.Event()
         self.main_bytes = 0
@@ -51,6 +60,8 @@ class Bridge:
 
     def start(self, first: bytes = b"") -> None:
         """Begin to pass the main channel, of which ``first`` has been read already."""
+        self._restores = not first
+        self._control.sent = self._sent.copy
         self._control.start(None)
         self._session.start("relay-main-out", self._main_out, first)
         self._session.start("relay-main-in", self._main_in)
@@ -61,13 +72,16 @@ class Bridge:
         """Pass the packets of channel ``number``, whose init is through."""
         with self._lock:
             self._running += 1
+            self._joined.add(number)
+            if transcoder.compresses:
+                self._sent[number] = (0, False)
             self._links += [inbound, outbound]
             self._transcoders.append(transcoder)
         if self._session.error is not None:
             self._abort(self._session.error)
         self._session.start(
             f"relay-channel-{number}",
-            self._channel, inbound, outbound, transcoder,
+            self._channel, number, inbound, outbound, transcoder,
             busy=transcoder.computes,
         )  # fmt: skip
 
@@ -77,6 +91,7 @@ class Bridge:
 
     def close(self) -> None:
         """Release everything."""
+        self._closed = True
         self._control.close(drain=True)
         self._session.join()
         for link in self._links:
@@ -86,7 +101,7 @@ class Bridge:
 
     def _main_out(self, data: bytes) -> None:
         """From our QEMU to the other relay."""
-        answers = None if data else ReturnPathParser()
+        answers = ReturnPathParser() if self._restores else None
         while data or (data := self._main.receive_available(_CHUNK)):
             self._control.send(wire.Data(data))
             if answers is not None:
@@ -111,9 +126,7 @@ class Bridge:
         while True:
             kind, length = self._control.receive_header()
             if kind is not wire.Type.DATA:
-                message = self._control.receive_body(kind, length)
-                if not isinstance(message, wire.KeepAlive):
-                    raise ProtocolError(f"the other relay sent {kind.name} where none was due")
+                self._hear(kind, length)
                 continue
             if not length:
                 break
@@ -128,12 +141,68 @@ class Bridge:
                     raise
         self._main.end()
         self._ended()
+        if self._restores:
+            self._hear_out()
 
-    def _channel(self, inbound: Link, outbound: Link, transcoder: Transcoder) -> None:
+    def _hear_out(self) -> None:
+        """Go on to hear what the other relay tells of its channels, until they have ended."""
+        try:
+            while True:
+                self._hear(*self._control.receive_header())
+        except LinkError:
+            whole = all(
+                ended and number in self._joined
+                for number, (_, ended) in self._control.told.items()
+            )
+            if not (whole or self._closed):
+                raise
+
+    def _hear(self, kind: wire.Type, length: int) -> None:
+        """Take a message that is not of the main channel; see that all channels come."""
+        message = self._control.receive_body(kind, length)
+        if not isinstance(message, wire.KeepAlive):
+            raise ProtocolError(f"the other relay sent {kind.name} where none was due")
+        now = time.monotonic()
+        for number in message.sent.keys() - self._joined:
+            if now - self._missed.setdefault(number, now) > self._control.timeout:
+                raise LinkTimeout(
+                    f"channel {number} did not come in {self._control.timeout:g} s, though the "
+                    "other relay has opened it"
+                )
+
+    def _channel(self, number: int, inbound: Link, outbound: Link, transcoder: Transcoder) -> None:
+        """Pass a channel, and see to it that the other relay gets, or has sent, all of it."""
+        if transcoder.compresses:
+            self._pass(inbound, outbound, transcoder, lambda: self._tell(number))
+            outbound.end()
+            self._tell(number, ended=True)
+            with suppress(LinkError):
+                self._control.show_life()
+        else:
+            arrival = Arrival(number, inbound, self._control, self._session)
+            whole = self._pass(arrival, outbound, transcoder, arrival.count)
+            outbound.end()
+            if whole:
+                arrival.confirm()
+        self._ended()
+
+    def _tell(self, number: int, *, ended: bool = False) -> None:
+        """Note, for the other relay, that another packet is sent, or that those were all."""
+        count, _ = self._sent.get(number, (0, False))
+        self._sent[number] = (count if ended else count + 1, ended)
+
+    def _pass(
+        self,
+        inbound: Link | Arrival,
+        outbound: Link,
+        transcoder: Transcoder,
+        count: Callable[[], None],
+    ) -> bool:
+        """Pass packets until the channel ends; return whether it was its sender that ended it."""
         parser = ChannelParser(transcoder.geometry, init=False, checksum=transcoder.arrives_sealed)
         header: PacketHeader | None = None
-        while count := inbound.receive_into(parser.buffer()):
-            event = parser.advance(count)
+        while received := inbound.receive_into(parser.buffer()):
+            event = parser.advance(received)
             if isinstance(event, PacketHeader):
                 header = event
                 if header.payload_size:
@@ -145,23 +214,22 @@ class Bridge:
                 continue
             assert header is not None
             buffers = transcoder.recode(header, parser.raw_header, payload)
+            count()
             try:
                 outbound.send(buffers)
             except LinkError:
                 # QEMU 7.2 sends a packet behind the last SYNC, and its destination may have all it
                 # needs, and have closed the channel, before that arrives.
                 if self._arrived.wait(_GRACE):
-                    break
+                    return False
                 raise
             came, went = len(parser.raw_header) + len(payload), sum(map(len, buffers))
             with self._lock:
                 self.wire_bytes += went if transcoder.compresses else came
                 self.packets += 1
                 self.pages += header.normal_pages + header.zero_pages
-        else:
-            parser.close()
-        outbound.end()
-        self._ended()
+        parser.close()
+        return True
 
     def _ended(self) -> None:
         with self._lock:

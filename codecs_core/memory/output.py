@@ -80,7 +80,9 @@ class OutputFile:
 
     def discard(self) -> None:
         """Remove what was not committed."""
-        self.partial.unlink(missing_ok=True)
+        # Where that cannot be done, why the file cannot be made is better known.
+        with suppress(OSError):
+            self.partial.unlink()
 
     def __enter__(self) -> Self:
         return self

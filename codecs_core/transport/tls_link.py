@@ -126,7 +126,7 @@ class TlsLink(Link):
             self._flush()
 
     def receive_into(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` and return its length, or less where the stream ends.
+        """Fill ``buffer`` and return its length, or less where the stream ends or is slow.
 
         Returns 0 at the end of the stream, which is where the peer has said so: a connection that
         was cut raises `LinkError`.
@@ -134,7 +134,12 @@ class TlsLink(Link):
         with self._errors("receiving"):
             filled = self._decrypt(buffer)
             while filled < len(buffer) and not self._ended:
-                self._take_in()
+                try:
+                    self._take_in()
+                except BlockingIOError:
+                    if filled:
+                        break
+                    raise
                 filled += self._decrypt(buffer[filled:])
             return filled
 

@@ -191,10 +191,15 @@ class Error(_Body, frozen=True):
     reason: Text
 
 
-class KeepAlive(_Body, frozen=True):
-    """This side lives."""
+class KeepAlive(_Body, frozen=True, omit_defaults=True):
+    """This side lives.
+
+    ``sent``: by channel, how many packets it has begun to send, and whether those are all. A
+    channel that stands still on the way, or ends there, is noticed by that.
+    """
 
     type: ClassVar[Type] = Type.KEEPALIVE
+    sent: dict[Annotated[int, Meta(ge=0, le=255)], tuple[Count, bool]] = {}
 
 
 class Held(_Body, frozen=True):

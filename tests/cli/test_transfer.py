@@ -7,85 +7,21 @@ import hashlib
 import json
 import os
 import pty
-import random
 import resource
 import signal
 import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from codecs_core import MemoryBlock, RemoteError, Sender
 from codecs_core.registry import Registry
 
-MULTIFD = str(Path(sys.executable).with_name("multifd"))
-WAIT = 60
+from .conftest import MULTIFD, WAIT, Process, Receive, Start, content, end, leftovers
+
 PAGE = 4096
-Process = subprocess.Popen[bytes]
-Start = Callable[..., Process]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start ``multifd`` with these arguments, in ``tmp_path``; it is dead after the test."""
-    running: list[Process] = []
-
-    def run(*arguments: str, stdin: int | None = subprocess.DEVNULL, **more: Any) -> Process:
-        process = subprocess.Popen(
-            [MULTIFD, *arguments],
-            cwd=tmp_path,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **more,
-        )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        process.kill()
-        with process:
-            pass
-
-
-@pytest.fixture
-def receive(start: Start) -> Callable[..., tuple[Process, str]]:
-    """Start ``multifd recv`` on a free port; return it and its address."""
-
-    def run(dest: str, *options: str, **more: Any) -> tuple[Process, str]:
-        process = start("recv", "tcp:127.0.0.1:0", dest, *options, **more)
-        assert process.stderr is not None
-        line = process.stderr.readline().decode()
-        assert line.startswith("listening on tcp:127.0.0.1:"), line
-        return process, line.split()[-1]
-
-    return run
-
-
-Receive = Callable[..., tuple[Process, str]]
-
-
-def end(process: Process, data: bytes | None = None) -> tuple[int, bytes, str]:
-    """Wait for a process: its status, its stdout, its stderr."""
-    out, err = process.communicate(data, timeout=WAIT)
-    return process.returncode, out, err.decode()
-
-
-def content(size: int) -> bytes:
-    """Bytes of which some pages are zero, some compress, some do not."""
-    generator = random.Random(size)
-    pages = [bytes(PAGE), b"compresses " * 400, generator.randbytes(PAGE)]
-    return b"".join(generator.choices(pages, k=-(-size // PAGE)))[:size]
-
-
-def leftovers(place: Path) -> list[str]:
-    return sorted(each.name for each in place.iterdir() if each.name.startswith("."))
 
 
 @pytest.mark.parametrize("codec", list(Registry()))

@@ -1,0 +1,139 @@
+"""What a host does not give: each time one clear error, told to the other end, and no output."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from .conftest import Process, Receive, Start, end, leftovers, whole
+
+TIMEOUT = 1.5
+SmallDisk = Callable[[str], Path]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Mount a small file system with these options, at ``disk``."""
+    if os.geteuid():
+        pytest.skip("only root may mount a file system")
+    mounted = []
+
+    def mount(options: str) -> Path:
+        place = tmp_path / "disk"
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", place], check=True)
+
+
+def fails(process: Process, reason: str) -> None:
+    """The process ends with status 1 and one line, which gives the reason."""
+    status, _, err = end(process)
+    assert status == 1, err
+    assert re.fullmatch(rf"multifd: error: .*{reason}\n", err), err
+
+
+@pytest.mark.parametrize("source", ["a", "-"])
+class TestDisk:
+    def test_full(
+        self, start: Start, receive: Receive, tmp_path: Path, small_disk: SmallDisk, source: str
+    ) -> None:
+        disk = small_disk("size=1m")
+        (tmp_path / "a").write_bytes(os.urandom(4 << 20))
+        receiver, address = receive("disk")
+        with (tmp_path / "a").open("rb") as stdin:
+            sender = start("send", source, address, stdin=stdin.fileno())
+        for process in (sender, receiver):
+            fails(process, r"writing (disk/a|stdin): No space left on device")
+        assert whole(disk) == []
+
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            ("ro", "Read-only file system"),
+            ("nr_inodes=1", "No space left on device"),
+        ],
+    )
+    def test_that_takes_no_file(
+        self,
+        start: Start,
+        receive: Receive,
+        tmp_path: Path,
+        small_disk: SmallDisk,
+        source: str,
+        options: str,
+        reason: str,
+    ) -> None:
+        disk = small_disk(options)
+        (tmp_path / "a").write_bytes(b"a")
+        receiver, address = receive("disk")
+        with (tmp_path / "a").open("rb") as stdin:
+            sender = start("send", source, address, stdin=stdin.fileno())
+        name = "stdin" if source == "-" else source
+        for process in (sender, receiver):
+            fails(process, rf"disk/{name} cannot be made: {reason}")
+        assert whole(disk) == leftovers(disk) == []
+
+
+class TestProcess:
+    """A limit on one of the two: they do their work, or both say in a line why not."""
+
+    @pytest.mark.parametrize("side", ["sender", "receiver"])
+    @pytest.mark.parametrize("limit", range(5, 19, 2))
+    def test_few_descriptors(self, start: Start, tmp_path: Path, side: str, limit: int) -> None:
+        transfer_under(start, tmp_path, side, resource.RLIMIT_NOFILE, limit, "open files")
+
+    @pytest.mark.parametrize("side", ["sender", "receiver"])
+    @pytest.mark.parametrize("limit", range(60, 300, 60))
+    def test_little_memory(self, start: Start, tmp_path: Path, side: str, limit: int) -> None:
+        transfer_under(start, tmp_path, side, resource.RLIMIT_AS, limit << 20, "memory")
+
+
+def transfer_under(
+    start: Start, tmp_path: Path, side: str, kind: int, limit: int, reason: str
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    data = os.urandom(300_000)
+    (tmp_path / "a").write_bytes(data)
+    address = f"unix:{tmp_path}/s"
+
+    def bound() -> None:
+        resource.setrlimit(kind, (limit, limit))
+
+    bounds = {side: bound}
+    options = ("--timeout", str(TIMEOUT))
+    receiver = start("recv", address, "there", *options, preexec_fn=bounds.get("receiver"))
+    while not (tmp_path / "s").exists() and receiver.poll() is None:
+        time.sleep(0.01)
+    options = (*options, "--multifd-channels", "4")
+    sender = start("send", "a", address, *options, preexec_fn=bounds.get("sender"))
+    limited, other = (sender, receiver) if side == "sender" else (receiver, sender)
+    status, _, err = end(limited)
+    if status:
+        # A receiver whom the sender never reached waits for another.
+        with suppress(subprocess.TimeoutExpired):
+            other.wait(2 * TIMEOUT)
+        other.terminate()
+    other_status, _, other_err = end(other)
+    if status == 0:
+        assert (other_status, err, other_err) == (0, "", "")
+        assert (there / "a").read_bytes() == data
+        return
+    assert status == 1, err
+    assert re.fullmatch(rf"multifd: error: [^\n]*{reason}[^\n]*\n", err), err
+    assert other_status in (1, 130)
+    assert re.fullmatch(r"multifd: [^\n]+\n", other_err), other_err
+    assert whole(there) == []
