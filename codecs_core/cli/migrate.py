@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from codecs_core.cli.options import CodecCommand, chosen_codec, timeout_option
+from codecs_core.cli.options import CodecCommand, chosen_codec, retry_option, timeout_option
 from codecs_core.cli.output import Command, json_option, print_json, printable
 from codecs_core.cli.progress import announce, live, migration, migration_summary
 from codecs_core.cli.rates import rate_of
@@ -65,6 +65,7 @@ def monitor_options(command: Command) -> Command:
     help="How long the guest may stand still; by default as it is set.",
 )
 @tls_options(listens=False)
+@retry_option
 @timeout_option
 @json_option
 @click.pass_context
@@ -77,6 +78,7 @@ def command(
     max_bandwidth: float | None,
     downtime_limit: float | None,
     tls: TlsCredentials | None,
+    retry_for: float,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -102,6 +104,7 @@ def command(
             max_bandwidth=max_bandwidth,
             downtime_limit=downtime_limit,
             socket=socket,
+            retry_for=retry_for,
             timeout=timeout,
             tls=tls,
             report=seen.append,

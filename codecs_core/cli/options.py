@@ -39,6 +39,7 @@ __all__ = [
     "checksum_option",
     "chosen_codec",
     "local_parameters",
+    "retry_option",
     "timeout_option",
 ]
 
@@ -189,6 +190,18 @@ def timeout_option(command: Command) -> Command:
         default=30.0,
         show_default=True,
         help="How long the peer may be silent; one that lives shows it more often.",
+    )(command)
+
+
+def retry_option(command: Command) -> Command:
+    """Add ``--retry-for`` to a command; its callback receives ``retry_for: float``, in seconds."""
+    return click.option(
+        "--retry-for",
+        type=click.FloatRange(min=0, max=86400),
+        metavar="SECONDS",
+        default=30.0,
+        show_default=True,
+        help="How long a lost connection may take to be made again; 0: it is not.",
     )(command)
 
 

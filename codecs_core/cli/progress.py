@@ -62,8 +62,12 @@ def summary(progress: Progress) -> str:
         f"{progress.codec or 'no codec'}, ratio {progress.ratio:.2f}; "
         f"{'' if share is None else f'{share:.0%} of the packets in hardware; '}"
         f"{progress.zero_pages + progress.skipped_pages} of {progress.pages} pages zero; "
-        f"{_held(progress)}{_checked(progress)}"
+        f"{_held(progress)}{_repaired(progress)}{_checked(progress)}"
     )
+
+
+def _repaired(progress: Progress) -> str:
+    return f"{progress.repairs} connections made again; " if progress.repairs else ""
 
 
 def _held(progress: Progress) -> str:

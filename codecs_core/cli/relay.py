@@ -14,6 +14,7 @@ from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
     chosen_codec,
+    retry_option,
     timeout_option,
 )
 from codecs_core.cli.output import Command, duration, printable, size
@@ -73,6 +74,7 @@ def _places(command: Command) -> Command:
 )
 @_places
 @checksum_option
+@retry_option
 @tls_options(listens=False)
 @insecure_option
 @click.pass_context
@@ -83,6 +85,7 @@ def egress(
     tls: TlsCredentials | None,
     insecure: bool,
     checksum: bool,
+    retry_for: float,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -99,6 +102,7 @@ def egress(
             connect,
             codec=chosen_codec(ctx),
             checksum=checksum,
+            retry_for=retry_for,
             timeout=timeout,
             tls=tls,
             insecure=insecure,

@@ -14,6 +14,7 @@ from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
     chosen_codec,
+    retry_option,
     timeout_option,
 )
 from codecs_core.cli.output import json_option, print_json
@@ -46,6 +47,7 @@ STREAM_NAME = "stdin"
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.argument("uri")
 @checksum_option
+@retry_option
 @click.option(
     "--verify",
     type=click.Choice(["none", "full"]),
@@ -69,6 +71,7 @@ def command(
     uri: str,
     multifd_channels: int,
     checksum: bool,
+    retry_for: float,
     verify: Verify,
     resume: bool,
     tls: TlsCredentials | None,
@@ -95,6 +98,7 @@ def command(
         channels=multifd_channels if chosen else None,
         timeout=timeout,
         checksum=checksum,
+        retry_for=retry_for,
         verify=verify,
         resume=resume,
         tls=tls,

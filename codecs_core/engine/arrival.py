@@ -51,10 +51,12 @@ class Arrival:
                 return self._link.receive_into(buffer)
             except LinkTimeout:
                 if due:
-                    raise LinkTimeout(
-                        f"channel {self._number} stands still: nothing came for "
-                        f"{self._control.timeout:g} s, though {self._link.peer} has sent more"
-                    ) from None
+                    self._link.stalled(
+                        LinkTimeout(
+                            f"channel {self._number} stands still: nothing came for "
+                            f"{self._control.timeout:g} s, though {self._link.peer} has sent more"
+                        )
+                    )
                 begun, ended = self._told()
                 due = ended or begun > self._came or self._over()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from xxhash import xxh3_64
 
@@ -22,7 +23,18 @@ _LAST_WORDS = 1.0
 
 _FRAME = 4
 """How many times the timeout a frame of DATA may take; a packet on a slow link takes a while."""
+_OF_LINKS = (wire.Received, wire.Ended, wire.Lost)
 _AGREEING = (wire.Type.HELLO, wire.Type.ACCEPT, wire.Type.HELD)
+
+
+class Links(Protocol):
+    """Takes what the peer says of a session's links."""
+
+    def take(self, message: wire.Received | wire.Ended | wire.Lost) -> None:
+        """Take it. Raises `ProtocolError`."""
+
+    def remind(self) -> None:
+        """Tell the peer how much was received of each link."""
 
 
 class Control:
@@ -32,7 +44,8 @@ class Control:
     as often, and tells what `sent` returns. ``told`` is what the peer has told last of what it
     has sent. Should ``session`` fail, the peer is told why. ``agreed`` has taken the bodies of
     the messages by which the two ends have come to an agreement, as they were sent or received;
-    ``done`` is that of DONE.
+    ``done`` is that of DONE. ``keeper`` takes what the peer says of links that outlive their
+    connections.
     """
 
     sent: Callable[[], Mapping[int, tuple[int, bool]]] = dict
@@ -43,6 +56,7 @@ class Control:
         self.agreed = xxh3_64()
         self.done = b""
         self.told: Mapping[int, tuple[int, bool]] = {}
+        self.keeper: Links | None = None
         self._session = session
         self._sending = threading.Lock()
         self._closed = threading.Event()
@@ -72,6 +86,14 @@ class Control:
         """Send whole frames that are encoded already."""
         with self._sending:
             self.link.send(buffers)
+
+    def hint(self, make: Callable[[], wire.Message]) -> None:
+        """Send the message that ``make`` returns, unless another thread is sending."""
+        if self._sending.acquire(blocking=False):
+            try:
+                self.link.send([wire.encode(make())])
+            finally:
+                self._sending.release()
 
     def receive(self) -> wire.Message:
         """Return the next message, `KeepAlive` and `Data` frames apart.
@@ -109,6 +131,9 @@ class Control:
         if isinstance(message, wire.KeepAlive):
             self.told = message.sent
             self._session.notify()
+        if self.keeper is not None and isinstance(message, _OF_LINKS):
+            self.keeper.take(message)
+            return wire.KeepAlive()
         return message
 
     def start(self, handle: Callable[[wire.Message], bool] | None) -> None:
@@ -174,6 +199,8 @@ class Control:
         while not self._closed.wait(self.timeout / 4):
             try:
                 self.show_life()
+                if self.keeper is not None:
+                    self.keeper.remind()
             except LinkError:
                 return
 
@@ -181,6 +208,7 @@ class Control:
         """Give the peer our reason, unless it was the peer that gave us one."""
         told = self._closed.is_set() or isinstance(error, RemoteError)
         self._closed.set()
+        self.link.settle()
         if not told and self._sending.acquire(timeout=_LAST_WORDS):
             try:
                 self.link.set_timeout(receive=self.timeout, send=_LAST_WORDS)

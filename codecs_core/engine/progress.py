@@ -73,6 +73,7 @@ class Progress:
     ``total_pages`` is what the blocks hold, ``None`` where a stream's size is not known.
     ``skipped_pages`` are zero at both ends, ``held_pages`` were at the receiver before.
     ``checksum``: every packet carries one. ``verified``: whole blocks were compared, too.
+    ``repairs``: how many lost connections were made again.
     """
 
     codec: str
@@ -85,6 +86,7 @@ class Progress:
     held_pages: int = 0
     checksum: bool = False
     verified: bool = False
+    repairs: int = 0
 
     @property
     def normal_pages(self) -> int:

@@ -12,6 +12,7 @@ from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
 from codecs_core.engine.arrival import Arrival
 from codecs_core.engine.channel import Inlet, ReceivingChannel
 from codecs_core.engine.control import Control, DataReader, reason_of
+from codecs_core.engine.keeper import Doorkeeper
 from codecs_core.engine.progress import Clock, Progress
 from codecs_core.engine.reception import Reception
 from codecs_core.engine.resume import held
@@ -83,6 +84,7 @@ class Receiver:
         self._verify = False
         self._verified = False
         self._held: list[Block] = []
+        self._keeper: Doorkeeper | None = None
         self._parameters = parameters or {}
         self._on_refusal = on_refusal or (lambda why: None)
         self._session = Session()
@@ -138,11 +140,14 @@ class Receiver:
                 self._session.on_failure(self._stop)
                 wire.check_preamble(preamble)
                 self._clock.start()
-                hello, token = self._agree(control)
+                hello, token = self._agree(control, reception)
                 self._open_channels(control, hello, token, reception)
+                if self._keeper is not None:
+                    self._session.start("multifd-door", self._keep_door, self._keeper, reception)
             finally:
-                reception.close()
-                self._listener.close()
+                if self._keeper is None or not self._channels:
+                    reception.close()
+                    self._listener.close()
             self._store(control)
             if on_complete is not None:
                 on_complete()
@@ -163,6 +168,7 @@ class Receiver:
             skipped_pages=self._done.skipped_pages if self._done else 0,
             syncs=self._barrier.passed,
             channels=tuple(c.progress() for c in self._channels),
+            repairs=self._keeper.repairs if self._keeper else 0,
             held_pages=self._done.held_pages if self._done else 0,
             checksum=self._checksum,
             verified=self._verified,
@@ -206,7 +212,7 @@ class Receiver:
 
     # The handshake.
 
-    def _agree(self, control: Control) -> tuple[wire.Hello, uuid.UUID]:
+    def _agree(self, control: Control, reception: Reception) -> tuple[wire.Hello, uuid.UUID]:
         hello = control.receive()
         if not isinstance(hello, wire.Hello):
             raise ProtocolError(f"{control.link.peer} began with {hello.type.name}, not HELLO")
@@ -221,7 +227,11 @@ class Receiver:
         zeroed = [name for name, each in self._blocks.items() if each.reads_zero]
         if hello.resume:
             self._held = [each for each in self._blocks.values() if each.resumed]
-        control.send(wire.Accept(token.hex, zeroed, [each.name for each in self._held]))
+        repair = hello.retry_for > 0 and reception.is_open and not hello.shared
+        held = [each.name for each in self._held]
+        control.send(wire.Accept(token.hex, zeroed, held, repair))
+        if repair:
+            self._keeper = Doorkeeper(control, self._session, token.hex, hello.retry_for)
         return hello, token
 
     def _take(self, hello: wire.Hello) -> None:
@@ -283,6 +293,8 @@ class Receiver:
             inlets = [DataReader(control, self._handle)]
         else:
             self._links = reception.channels(token, hello.channels)
+            if self._keeper is not None:
+                self._links = [self._keeper.keep(e, n) for n, e in enumerate(self._links)]
             inlets = [
                 Arrival(number, link, control, self._session, lambda: self._done is not None)
                 for number, link in enumerate(self._links)
@@ -305,6 +317,15 @@ class Receiver:
             block.expect(hello.channels)
             if self._verify:
                 block.watch()
+
+    def _keep_door(self, keeper: Doorkeeper, reception: Reception) -> None:
+        """Take in the connections that are made again."""
+        try:
+            while not self._finished and not self._closed:
+                reception.readmit(keeper)
+        finally:
+            reception.close()
+            self._listener.close()
 
     # The transfer.
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from uuid import UUID
 
+from codecs_core.engine.keeper import Doorkeeper, read_rejoin
 from codecs_core.engine.lobby import Lobby, Stranger
 from codecs_core.errors import LinkError, LinkTimeout, ProtocolError, TlsError
 from codecs_core.transport.connect import Listener
@@ -14,6 +15,9 @@ from codecs_core.transport.link import Link
 from codecs_core.wire import control, packet
 
 __all__ = ["Reception"]
+
+_WORD = 5.0
+"""Seconds in which a connection that is made again must say so."""
 
 
 class Reception:
@@ -102,6 +106,26 @@ class Reception:
                 link.close()
             raise
         return [joined[number] for number in range(count)]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether connections can come that were not there from the beginning."""
+        return self._lobby.is_open
+
+    def readmit(self, keeper: Doorkeeper) -> None:
+        """Wait a moment for connections of the session that are made again, and take them in."""
+        for stranger in self._lobby.poll():
+            if isinstance(stranger, LinkError):
+                self._on_refusal(str(stranger))
+                continue
+            link = stranger.link
+            try:
+                if stranger.is_channel:
+                    raise ProtocolError("a channel that is late")
+                keeper.readmit(link, read_rejoin(link, stranger.data, min(self._timeout, _WORD)))
+            except (LinkError, ProtocolError) as error:
+                link.close()
+                self._on_refusal(f"{link.peer}: {error}")
 
     def close(self) -> None:
         """Let go of all connections that are on their way. The listener is its owner's."""

@@ -13,6 +13,7 @@ from uuid import UUID
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
 from codecs_core.engine.channel import SendingChannel
 from codecs_core.engine.control import Control, DataWriter
+from codecs_core.engine.keeper import Redialler
 from codecs_core.engine.progress import Clock, Progress
 from codecs_core.engine.resume import Comparison
 from codecs_core.engine.round import Round
@@ -55,7 +56,8 @@ class Sender:
     peer may be silent. ``checksum`` sends one of every packet, which the receiver compares; memory
     must then not change while a call sends it, see `MemoryBlock`. ``verify="full"`` compares every
     whole block in the end, as it is at the receiver then. ``resume`` leaves out what the receiver
-    proves to hold from an earlier transfer. ``tls`` protects all
+    proves to hold from an earlier transfer. A connection that is lost may take ``retry_for``
+    seconds to be made again, and costs 2 MiB of memory; 0: it is not. ``tls`` protects all
     connections, and only a receiver that it knows gets anything.
 
     Leaving the ``with`` block without an error finishes the transfer: everything has arrived and
@@ -76,6 +78,7 @@ class Sender:
         checksum: bool = True,
         verify: Verify = "none",
         resume: bool = True,
+        retry_for: float = 0.0,
         tls: TlsCredentials | None = None,
         **parameters: Any,
     ) -> None:
@@ -92,6 +95,8 @@ class Sender:
             raise UsageError(f"verify expects none or full, not {verify!r}")
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
+        if not 0 <= retry_for <= 86400:
+            raise UsageError(f"retry_for={retry_for}: give a number of seconds from 0 to 86400")
         self._make = Link if tls is None else client_links(tls, self._address)
         self._shared = one or (isinstance(self._address, ExecAddress) and channels == 1)
         self._count = channels
@@ -100,6 +105,8 @@ class Sender:
         self._checksum = checksum
         self._verify = verify == "full"
         self._resume = resume
+        self._retry_for = 0.0 if self._shared else retry_for
+        self._keeper: Redialler | None = None
         self._held: dict[str, Comparison] = {}
         self._session = Session()
         self._control: Control | None = None
@@ -170,6 +177,10 @@ class Sender:
                 name: Comparison(self._held_block(name), self._geometry) for name in accept.held
             }
             control.sent = lambda: {each.number: each.sent for each in self._channels}
+            if accept.repair and self._retry_for:
+                self._keeper = Redialler(
+                    control, self._session, accept.token, self._retry_for, self._dial
+                )
             control.start(self._handle)
             self._open_channels(control, UUID(accept.token))
             self._session.wait(lambda: all(each.ended for each in self._held.values()))
@@ -257,6 +268,7 @@ class Sender:
             skipped_pages=self._skipped,
             syncs=self._synced,
             channels=tuple(c.progress() for c in self._channels),
+            repairs=self._keeper.repairs if self._keeper else 0,
             held_pages=self._held_pages,
             checksum=self._checksum,
             verified=self._verify and self._acknowledged,
@@ -311,6 +323,7 @@ class Sender:
             checksum=CHECKSUM if self._checksum else None,
             verify="full" if self._verify else None,
             resume=self._resume,
+            retry_for=self._retry_for,
         )
 
     def _dial(self) -> Link:
@@ -325,8 +338,10 @@ class Sender:
                 number, outlet, self._codec, self._geometry, numbers, checksum=self._checksum
             )
             self._channels.append(channel)
-            if not self._shared:
+            if isinstance(outlet, Link):
                 channel.begin(token)
+                if self._keeper is not None:
+                    channel.link = self._outlets[-1] = self._keeper.keep(outlet, number)
         for channel in self._channels:
             queue: SimpleQueue[_Work | None] = SimpleQueue()
             self._queues.append(queue)

@@ -141,8 +141,7 @@ class Bridge:
                     raise
         self._main.end()
         self._ended()
-        if self._restores:
-            self._hear_out()
+        self._hear_out()
 
     def _hear_out(self) -> None:
         """Go on to hear what the other relay tells of its channels, until they have ended."""

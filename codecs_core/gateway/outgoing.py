@@ -29,8 +29,9 @@ class Outgoing(Side):
 
     ``max_bandwidth`` (bytes of memory per second, before compression) and ``downtime_limit``
     (seconds) are QEMU's; ``None`` is no limit, and QEMU's own setting. ``socket`` is where QEMU
-    meets the relay; by default beside the monitor's socket. ``tls`` protects what leaves this host.
-    ``report`` is told of the progress, several times a second.
+    meets the relay; by default beside the monitor's socket. ``retry_for`` is as for an `Egress`.
+    ``tls`` protects what leaves this host. ``report`` is told of the progress, several times a
+    second.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Outgoing(Side):
         max_bandwidth: float | None = None,
         downtime_limit: float | None = None,
         socket: str | None = None,
+        retry_for: float = 0.0,
         timeout: float = 30.0,
         tls: TlsCredentials | None = None,
         report: Report | None = None,
@@ -63,6 +65,7 @@ class Outgoing(Side):
             to,
             codec=codec,
             channels=channels,
+            retry_for=retry_for,
             timeout=timeout,
             tls=tls,
             on_end=self._ended.append,

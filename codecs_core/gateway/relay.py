@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec
 from codecs_core.engine.control import Control, reason_of
+from codecs_core.engine.keeper import Doorkeeper, LinkKeeper, Redialler
 from codecs_core.engine.lobby import Lobby, Stranger
 from codecs_core.engine.session import Session
 from codecs_core.errors import (
@@ -79,6 +80,7 @@ class Migration:
     token: uuid.UUID | None = None
     codec: Codec | None = None
     checksum: bool = False
+    keeper: LinkKeeper | None = None
     channels: queue.SimpleQueue[Stranger] = field(default_factory=queue.SimpleQueue)
     numbers: set[int] = field(default_factory=set)
     thread: threading.Thread | None = None
@@ -194,8 +196,8 @@ class Relay:
     def _tidy(self) -> None:
         """Let go of connections that nobody has claimed."""
 
-    def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge:
-        """Lead the first connection of a migration on."""
+    def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge | None:
+        """Lead the first connection of a migration on; ``None`` where it was none of a new one."""
         raise NotImplementedError
 
     def _join(self, migration: Migration, bridge: Bridge, stranger: Stranger) -> None:
@@ -232,20 +234,25 @@ class Relay:
         session = migration.session
         try:
             bridge = migration.bridge = self._connect(migration, link, first)
-            session.start("relay-channels", self._join_all, migration, bridge)
-            bridge.wait()
+            if bridge is not None:
+                session.start("relay-channels", self._join_all, migration, bridge)
+                bridge.wait()
         except BaseException as error:
             migration.error = session.error or error
             session.fail(error)
         finally:
             migration.ended = True
-            if bridge is not None:
-                bridge.close()
-            link.close()
-            while not migration.channels.empty():
-                migration.channels.get().link.close()
-            if self._on_end is not None:
-                self._on_end(migration)
+            if bridge is not None or migration.error is not None:
+                self._let_go(migration, link)
+
+    def _let_go(self, migration: Migration, link: Link) -> None:
+        if migration.bridge is not None:
+            migration.bridge.close()
+        link.close()
+        while not migration.channels.empty():
+            migration.channels.get().link.close()
+        if self._on_end is not None:
+            self._on_end(migration)
 
     def _join_all(self, migration: Migration, bridge: Bridge) -> None:
         while not migration.ended and migration.session.error is None:
@@ -285,7 +292,9 @@ class Egress(Relay):
     """The relay beside the source: compresses with ``codec`` what QEMU sends.
 
     ``channels`` is how many QEMU will open, where that is known: the other side is told. With
-    ``checksum`` every packet carries one to the other relay, which leaves it out again.
+    ``checksum`` every packet carries one to the other relay, which leaves it out again. A
+    connection between the relays that is lost may take ``retry_for`` seconds to be made again,
+    while both QEMUs wait; 0: it is not.
     """
 
     def __init__(
@@ -296,8 +305,12 @@ class Egress(Relay):
         codec: str | Codec,
         channels: int | None = None,
         checksum: bool = True,
+        retry_for: float = 0.0,
         **settings: Any,
     ) -> None:
+        if not 0 <= retry_for <= 86400:
+            raise UsageError(f"retry_for={retry_for}: give a number of seconds from 0 to 86400")
+        self._retry_for = retry_for
         self._codec = get_codec(codec)
         self._channels = _CHANNELS if channels is None else channels
         self._checksum = checksum
@@ -362,8 +375,13 @@ class Egress(Relay):
                 blocks=[],
                 relay=True,
                 checksum=CHECKSUM if self._checksum else None,
+                retry_for=self._retry_for,
             )
             answer = control.offer(hello)
+            if answer.repair and self._retry_for:
+                migration.keeper = Redialler(
+                    control, migration.session, answer.token, self._retry_for, self._dial
+                )
         except BaseException:
             control.close()
             raise
@@ -378,8 +396,11 @@ class Egress(Relay):
         self._claim(migration, init.channel, stranger.link.peer)
         onward = self._dial()
         try:
+            onward.send([packet.ChannelInit(migration.token, init.channel).encode()])
+            if migration.keeper is not None:
+                onward = migration.keeper.keep(onward, init.channel)
             # The source's own init follows, for the destination.
-            onward.send([packet.ChannelInit(migration.token, init.channel).encode(), stranger.data])
+            onward.send([stranger.data])
         except BaseException:
             onward.close()
             raise
@@ -425,14 +446,25 @@ class Ingress(Relay):
         else:
             migration.channels.put(stranger)
 
-    def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge:
+    def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge | None:
         control = Control(link, self._timeout, migration.session)
         main: Link | None = None
         try:
             wire.check_preamble(first)
-            main = self._agree(control, migration)
+            offer = control.receive()
+            if isinstance(offer, wire.Rejoin):
+                self._readmit(link, offer)
+                return None
+            if not isinstance(offer, wire.Hello):
+                raise ProtocolError(f"{link.peer} began with {offer.type.name}, not HELLO")
+            main = self._agree(control, migration, offer)
             migration.key = uuid.uuid4()
-            control.send(wire.Accept(migration.key.hex))
+            repair = offer.retry_for > 0 and self._lobby.is_open
+            control.send(wire.Accept(migration.key.hex, repair=repair))
+            if repair:
+                migration.keeper = Doorkeeper(
+                    control, migration.session, migration.key.hex, offer.retry_for
+                )
         except BaseException:
             if main is not None:
                 main.close()
@@ -442,11 +474,18 @@ class Ingress(Relay):
         bridge.start()
         return bridge
 
-    def _agree(self, control: Control, migration: Migration) -> Link:
+    def _readmit(self, link: Link, rejoin: wire.Rejoin) -> None:
+        """Take in a connection that is made again. Raises `ProtocolError` where nobody wants it."""
+        for each in self.live():
+            if each.key == uuid.UUID(rejoin.token) and isinstance(each.keeper, Doorkeeper):
+                each.keeper.readmit(link, rejoin)
+                return
+        why = "there is no migration with this token"
+        link.send([wire.encode(wire.Reject(why))])
+        raise ProtocolError(why)
+
+    def _agree(self, control: Control, migration: Migration, hello: wire.Hello) -> Link:
         """Take the egress's offer, and return a connection to the destination."""
-        hello = control.receive()
-        if not isinstance(hello, wire.Hello):
-            raise ProtocolError(f"{control.link.peer} began with {hello.type.name}, not HELLO")
         geometry = self._geometry
         try:
             if not hello.relay:
@@ -471,11 +510,14 @@ class Ingress(Relay):
         assert migration.codec is not None
         own = packet.ChannelInit.decode(stranger.data)
         self._claim(migration, own.channel, stranger.link.peer)
-        stranger.link.set_timeout(receive=self._timeout)
-        data = stranger.link.receive_exactly(packet.INIT_SIZE)
+        inbound = stranger.link
+        if migration.keeper is not None:
+            inbound = stranger.link = migration.keeper.keep(inbound, own.channel)
+        inbound.set_timeout(receive=self._timeout)
+        data = inbound.receive_exactly(packet.INIT_SIZE)
         if data is None:
-            raise LinkError(f"{stranger.link.peer} closed channel {own.channel} at once")
-        stranger.link.set_timeout()
+            raise LinkError(f"{inbound.peer} closed channel {own.channel} at once")
+        inbound.set_timeout()
         packet.ChannelInit.decode(data)
         onward = dial(self._onward, self._timeout)
         try:
@@ -486,4 +528,4 @@ class Ingress(Relay):
         transcoder: Transcoder = Restorer(
             migration.codec, self._geometry, checksum=migration.checksum
         )
-        bridge.add_channel(own.channel, stranger.link, onward, transcoder)
+        bridge.add_channel(own.channel, inbound, onward, transcoder)

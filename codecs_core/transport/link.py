@@ -137,6 +137,13 @@ class Link:
             filled += count
         return data
 
+    def stalled(self, error: LinkTimeout) -> None:
+        """The peer is silent although it has sent more. Raises ``error`` where that is the end."""
+        raise error
+
+    def settle(self) -> None:
+        """Have no other connection after this one, where there could be; see `LastingLink`."""
+
     def end(self) -> None:
         """Tell the peer that no more will be sent; receiving goes on."""
         with suppress(OSError):

@@ -16,13 +16,20 @@ length is bounded by its type before anything is allocated::
            ◀─────────────────────────  ACK, once everything is stored
 
 ERROR may come from either side at any time; so does KEEPALIVE, which shows that a side lives.
+
+Where both sides have agreed on repair, each connection of the session may be lost and made again.
+RECEIVED and ENDED tell how much of a stream was taken, and how long it is, LOST that a connection
+should be made again. The new one begins with the preamble and REJOIN, which REJOINED answers; then
+the stream goes on in both directions behind what the other end has taken. The control connection
+is link 255, channels have their numbers. What is counted begins behind ACCEPT, and behind a
+channel's init.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
@@ -41,12 +48,17 @@ __all__ = [
     "BlockInfo",
     "Data",
     "Done",
+    "Ended",
     "Error",
     "Held",
     "Hello",
     "KeepAlive",
+    "Lost",
     "Message",
+    "Received",
     "Reject",
+    "Rejoin",
+    "Rejoined",
     "Synced",
     "Type",
     "check_preamble",
@@ -73,6 +85,8 @@ MAX_TEXT = 4096
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+Number = Annotated[int, Meta(ge=0, le=255)]
+Token = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 BlockName = Annotated[str, Meta(min_length=1, max_length=BLOCK_NAME_SIZE - 1)]
 
 
@@ -89,6 +103,11 @@ class Type(enum.IntEnum):
     ERROR = 8
     KEEPALIVE = 9
     HELD = 10
+    RECEIVED = 11
+    ENDED = 12
+    LOST = 13
+    REJOIN = 14
+    REJOINED = 15
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +132,8 @@ class Hello(_Body, frozen=True, omit_defaults=True):
     ``channels`` channels may join, whenever they come. ``checksum`` names what every packet
     carries of its header and its pages, see `codecs_core.wire.checksum`. ``verify``: DONE will
     bring the digests of whole blocks. ``resume``: this sender compares what the receiver holds.
+    ``retry_for``: how many seconds a lost connection may take to be made again; 0 where the
+    sender will not.
     """
 
     type: ClassVar[Type] = Type.HELLO
@@ -128,6 +149,7 @@ class Hello(_Body, frozen=True, omit_defaults=True):
     checksum: Literal["xxh3-64"] | None = None
     verify: Literal["full"] | None = None
     resume: bool = False
+    retry_for: Annotated[float, Meta(ge=0, le=86400)] = 0
 
 
 class Accept(_Body, frozen=True, omit_defaults=True):
@@ -135,13 +157,15 @@ class Accept(_Body, frozen=True, omit_defaults=True):
 
     ``zeroed`` names the blocks that read as zero already, so that holes need not be sent,
     ``held`` those that an earlier transfer has left something in, of which HELD will tell.
+    ``repair``: lost connections may be made again, as HELLO has offered.
     """
 
     type: ClassVar[Type] = Type.ACCEPT
     limit: ClassVar[int] = 1 << 20
-    token: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    token: Token
     zeroed: list[BlockName] = []
     held: list[BlockName] = []
+    repair: bool = False
 
 
 class Reject(_Body, frozen=True):
@@ -215,6 +239,46 @@ class Held(_Body, frozen=True):
     digests: Annotated[list[Digest], Meta(max_length=1024)]
 
 
+class Received(_Body, frozen=True):
+    """So many bytes of a link's stream were taken."""
+
+    type: ClassVar[Type] = Type.RECEIVED
+    link: Number
+    count: Count
+
+
+class Ended(_Body, frozen=True):
+    """A link's stream has so many bytes in all."""
+
+    type: ClassVar[Type] = Type.ENDED
+    link: Number
+    count: Count
+
+
+class Lost(_Body, frozen=True):
+    """Connection ``epoch``, from 0, of a link is lost: make another."""
+
+    type: ClassVar[Type] = Type.LOST
+    link: Number
+    epoch: Count
+
+
+class Rejoin(_Body, frozen=True):
+    """A new connection for a link of the session with this token, of which so much was taken."""
+
+    type: ClassVar[Type] = Type.REJOIN
+    token: Token
+    link: Number
+    count: Count
+
+
+class Rejoined(_Body, frozen=True):
+    """The new connection is taken; of the other direction, so much was."""
+
+    type: ClassVar[Type] = Type.REJOINED
+    count: Count
+
+
 class Data(msgspec.Struct, frozen=True):
     """Raw bytes of a stream that has no connection of its own."""
 
@@ -223,11 +287,11 @@ class Data(msgspec.Struct, frozen=True):
     data: bytes
 
 
-Message: TypeAlias = Hello | Accept | Reject | Synced | Done | Ack | Error | KeepAlive | Held | Data
-_BODIES: Final[dict[int, type[Message]]] = {
-    each.type: each
-    for each in (Hello, Accept, Reject, Synced, Done, Ack, Error, KeepAlive, Held, Data)
-}
+Message: TypeAlias = (
+    Hello | Accept | Reject | Synced | Done | Ack | Error | KeepAlive | Held | Received | Ended
+    | Lost | Rejoin | Rejoined | Data
+)  # fmt: skip
+_BODIES: Final[dict[int, type[Message]]] = {each.type: each for each in get_args(Message)}
 
 
 def seal(done: Done, agreed: xxh3_64) -> Done:
