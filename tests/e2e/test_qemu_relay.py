@@ -35,7 +35,15 @@ class Move:
         self.ingress = relay("ingress", "--listen", between, "--connect", onward, *patience)
         compression = ("--multifd-compression", codec)
         self.egress = relay(
-            "egress", "--listen", start, "--connect", between, *compression, *patience
+            "egress",
+            "--listen",
+            start,
+            "--connect",
+            between,
+            *compression,
+            *patience,
+            "--retry-for",
+            "2",
         )
         self.uri = start
         give_up = time.monotonic() + 20

@@ -69,6 +69,12 @@ class Wire:
     def end(self) -> None:
         pass
 
+    def count(self) -> None:
+        pass
+
+    def confirm(self) -> None:
+        pass
+
     def receive_into(self, buffer: memoryview) -> int:
         count = min(len(buffer), len(self.data))
         buffer[:count] = self.data[:count]
