@@ -47,6 +47,7 @@ class LinkKeeper:
         self._session = session
         self._token = token
         self._links: dict[int, LastingLink] = {}
+        self._lengths: dict[int, int] = {}
         self._lock = threading.Lock()
         timeout = control.timeout
         control.link = self.keep(control.link, CONTROL)
@@ -58,11 +59,19 @@ class LinkKeeper:
         lasting = LastingLink(link, number, self, talkative=number == CONTROL)
         with self._lock:
             self._links[number] = lasting
+            if number in self._lengths:
+                lasting.finish(self._lengths[number])
         return lasting
 
     def take(self, message: wire.Received | wire.Ended | wire.Lost) -> None:
         """Take what the other end says of a link. Raises `ProtocolError`."""
-        link = self._link(message.link)
+        with self._lock:
+            link = self._links.get(message.link)
+            if link is None:
+                # A channel may be longer on its way than what is said of it here.
+                if isinstance(message, wire.Ended):
+                    self._lengths[message.link] = message.count
+                return
         if isinstance(message, wire.Received):
             link.acknowledge(message.count)
         elif isinstance(message, wire.Ended):

@@ -27,6 +27,8 @@ __all__ = ["WINDOW", "Keeper", "LastingLink"]
 WINDOW = 2 << 20
 """How many bytes may be on their way unacknowledged: two packets at least."""
 _ACKNOWLEDGE = WINDOW // 8
+_WORD = 1.0
+"""Seconds in which the word comes that a stream has ended where its connection did."""
 
 
 class Keeper(Protocol):
@@ -106,8 +108,8 @@ class LastingLink(Link):
         """As `Link.receive_into`. Raises `LinkError` once the link is given up."""
         while self.length is None or self.received < self.length:
             with self._receiving:
-                epoch, lost = self.epoch, LinkError(f"{self.peer} closed the connection")
-                count = 0
+                epoch, count = self.epoch, 0
+                lost: LinkError | None = None
                 try:
                     count = self._link.receive_into(buffer)
                 except LinkError as error:
@@ -118,10 +120,14 @@ class LastingLink(Link):
                     self._told = self.received
                     self._keeper.received(self)
                 return count
-            if isinstance(lost, LinkTimeout) and not self._talkative:
+            if isinstance(lost, LinkTimeout) and (not self._talkative or self._settled):
                 raise lost
-            if self._settled and not isinstance(lost, LinkTimeout):
+            if self._settled:
                 return 0
+            if lost is None:
+                # An end that is meant is told, by another connection that may be slower.
+                self._mended(epoch, _WORD)
+                lost = LinkError(f"{self.peer} closed the connection")
             self.mend(epoch, lost)
         return 0
 
@@ -198,19 +204,13 @@ class LastingLink(Link):
 
         Raises ``error`` where the link has been settled, `LinkError` where it is given up.
         """
-        if self._settled:
-            raise error
-        if self.epoch == epoch:
+        if self._mended(epoch, 0):
+            return
+        if not self._settled:
             self._keeper.lost(self, epoch, error)
-
-        def mended() -> bool:
-            return self.epoch != epoch or self._settled or self.length == self.received
-
-        with self._changed:
-            self._changed.wait_for(mended, self._keeper.patience)
-        if not mended():
-            raise LinkError(f"{error}; no other came in {self._keeper.patience:g} s") from error
-        if self.epoch == epoch and self.length != self.received:
+            if not self._mended(epoch, self._keeper.patience) and not self._settled:
+                raise LinkError(f"{error}; no other came in {self._keeper.patience:g} s") from error
+        if not self._mended(epoch, 0):
             raise error
 
     def replace(self, link: Link, exchange: Callable[[int], int]) -> None:
@@ -240,6 +240,15 @@ class LastingLink(Link):
                 if self._ended:
                     link.end()
         old.close()
+
+    def _mended(self, epoch: int, timeout: float) -> bool:
+        """Wait for another connection than ``epoch``; return whether it is there, or not needed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_mended(epoch) or self._settled, timeout)
+            return self._is_mended(epoch)
+
+    def _is_mended(self, epoch: int) -> bool:
+        return self.epoch != epoch or self.length == self.received
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         with self._changed:

@@ -74,7 +74,7 @@ class _Run:
         with Proxy(listen, receiver.address, plan.faults) as proxy, self.stack:
             receiving = Call(receiver.receive, self._commit)
             sending = Call(self._send, proxy.address)
-            bound = time.monotonic() + 3 * plan.timeout + _SLACK
+            bound = time.monotonic() + 3 * (plan.timeout + plan.retry_for) + _SLACK
             sent = sending.ends(bound - time.monotonic())
             # A receiver whom the sender's words never reached waits for another sender.
             if sent and not receiver.progress().seconds and not receiving.ends(plan.timeout):
@@ -97,6 +97,7 @@ class _Run:
             channels=plan.channels,
             geometry=GEOMETRY,
             timeout=plan.timeout,
+            retry_for=plan.retry_for,
         ) as sender:
             for name, data in self.content.items():
                 sender.add_block(name, self._source(name, data))

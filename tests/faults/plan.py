@@ -13,7 +13,7 @@ import enum
 import inspect
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codecs_core import Sender
 
@@ -76,7 +76,7 @@ class Plan:
     """A transfer and its faults. ``relay``: a migration through two relays, struck between them.
 
     ``pages`` of 4 KiB lie in each of ``blocks`` blocks of a ``kind``; ``rounds`` more send some
-    of them again.
+    of them again. Lost connections may take ``retry_for`` seconds to be made again.
     """
 
     seed: int
@@ -89,6 +89,7 @@ class Plan:
     pages: int = 64
     rounds: int = 0
     faults: tuple[Fault, ...] = ()
+    retry_for: float = 0
 
     @property
     def harmless(self) -> bool:
@@ -104,7 +105,8 @@ class Plan:
         what = "relay" if self.relay else f"{self.blocks}×{self.kind}"
         return (
             f"seed {self.seed}: {self.transport} {self.codec} {self.channels}ch {what} "
-            f"{self.pages}p {self.rounds}r: {', '.join(map(str, self.faults))}"
+            f"{self.pages}p {self.rounds}r{' retried' if self.retry_for else ''}: "
+            f"{', '.join(map(str, self.faults))}"
         )
 
 
@@ -155,7 +157,7 @@ def relay_plan_of(seed: int) -> Plan:
 
 def _struck(plan: Plan, dice: random.Random) -> Plan:
     faults = tuple(_fault(plan, dice) for _ in range(dice.choice((1, 1, 1, 2, 3))))
-    return Plan(**{**vars(plan), "faults": faults})
+    return replace(plan, faults=faults, retry_for=dice.choice((0, 3)))
 
 
 def _fault(plan: Plan, dice: random.Random) -> Fault:

@@ -59,6 +59,7 @@ def _carry_out(plan: Plan, place: Path, verdict: Verdict) -> None:
             f"unix:{place}/source",
             proxy.address,
             codec=plan.codec,
+            retry_for=plan.retry_for,
             timeout=plan.timeout,
             on_end=ended.append,
         )
@@ -69,7 +70,7 @@ def _carry_out(plan: Plan, place: Path, verdict: Verdict) -> None:
             stack.callback(relay.close)
         source = Source(place / "source", main, channels)
         stack.callback(source.close)
-        bound = time.monotonic() + 3 * plan.timeout + _SLACK
+        bound = time.monotonic() + 3 * (plan.timeout + plan.retry_for) + _SLACK
         migrating = Call(source.migrate)
         if not migrating.ends(bound - time.monotonic()):
             verdict.wrong.append(f"the source hangs: {where_threads_are()}")
