@@ -13,6 +13,7 @@ from codecs_core.cli.devices import print_obstacles, root_option
 from codecs_core.cli.output import json_option, print_json, printable
 from codecs_core.cli.plotting import check_plot, plot_option
 from codecs_core.cli.rates import rate_of, size_of
+from codecs_core.cli.tls import tls_options
 from codecs_core.errors import CodecsCoreError, UsageError
 from codecs_core.hardware import accelerators, advise, inventory
 from codecs_core.hardware.apply import commands
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from codecs_core.forecast import Survey
     from codecs_core.hardware import Advice, Contender, Rule, Speed
     from codecs_core.hardware.apply import Commands
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command"]
 
 HERE = Path("/")
 _VERDICTS = {True: "applies", False: "does not apply", None: "cannot be judged"}
 _OF_A_FORECAST = {
-    "to", "memory", "dirty_rate", "downtime_limit", "peer_cpus", "one_host", "plot",
+    "to", "memory", "dirty_rate", "downtime_limit", "peer_cpus", "one_host", "plot", "tls_creds",
+    "tls_hostname",
 }  # fmt: skip
 
 
@@ -44,7 +47,7 @@ _OF_A_FORECAST = {
       multifd advise --root FILE.tar --bandwidth 25Gbit/s
       multifd advise --measure --bandwidth 1Gbit/s --memory 64G \\
           --dirty-rate 50MB/s --plot times.svg
-      multifd advise --measure --to tcp:other:4444
+      multifd advise --measure --to tcp:other:4444 --tls-creds pki
     """,
 )
 @click.option(
@@ -102,6 +105,7 @@ _OF_A_FORECAST = {
 )
 @click.option("--one-host", is_flag=True, help="Both ends are on this host, and share its CPUs.")
 @plot_option
+@tls_options(listens=False)
 @json_option
 @click.pass_context
 def command(
@@ -118,6 +122,7 @@ def command(
     peer_cpus: int | None,
     one_host: bool,
     plot: Path | None,
+    tls: TlsCredentials | None,
     as_json: bool,
 ) -> None:
     """Recommend a codec for a host: QATzip, QPL, one in software, or none.
@@ -142,7 +147,7 @@ def command(
     if measure:
         from codecs_core.cli import forecast
 
-        found = forecast.take(ctx.params, usable)
+        found = forecast.take(ctx.params, usable, tls)
         devices = [each.codec for each in (*accelerators(host), *more) if each.usable]
         speeds, measured = forecast.speeds(found, devices), forecast.contenders(found)
         bandwidth, multifd_channels = found.bandwidth, found.plan.channels

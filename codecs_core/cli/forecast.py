@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from codecs_core.forecast import Prediction, Survey
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["contenders", "draw", "print_survey", "speeds", "take"]
 
@@ -40,7 +41,9 @@ _TYPICAL = tuple(gbit * 1e9 / 8 for gbit in (1, 10, 25, 100))
 """Links for which times are shown where nobody tells which it is."""
 
 
-def take(params: Mapping[str, Any], names: Iterable[str]) -> Survey:
+def take(
+    params: Mapping[str, Any], names: Iterable[str], tls: TlsCredentials | None = None
+) -> Survey:
     """Measure the codecs with these names, for what the command's options plan.
 
     Raises what reading the sample and reaching the receiver raise.
@@ -61,6 +64,7 @@ def take(params: Mapping[str, Any], names: Iterable[str]) -> Survey:
         plan,
         bandwidth=params["bandwidth"],
         to=params["to"],
+        tls=tls,
         seconds=SECONDS,
         report=announce,
     )

@@ -1,6 +1,6 @@
 """What a link carries, and what moving costs: pages of noise, sent without a codec.
 
-The other end is ``multifd recv tcp:0.0.0.0:4444 - > /dev/null``, or any receiver that takes one
+The other end is ``multifd recv tcp:HOST:4444 - > /dev/null``, or any receiver that takes one
 stream. The first moments do not count: connections start slowly, and shapers let bursts pass.
 """
 
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from codecs_core.codec import DEFAULT_GEOMETRY
 from codecs_core.engine.receiver import Receiver
@@ -20,6 +21,9 @@ from codecs_core.forecast.model import Engine
 from codecs_core.memory import kernel
 from codecs_core.memory.block import Block, PageRun
 from codecs_core.memory.stream import StreamSink
+
+if TYPE_CHECKING:
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["bandwidth_to", "engine_costs"]
 
@@ -56,14 +60,19 @@ class _Noise(Block):
 
 
 def bandwidth_to(
-    uri: str, *, channels: int | None = None, seconds: float = 1.0, timeout: float = 30.0
+    uri: str,
+    *,
+    channels: int | None = None,
+    seconds: float = 1.0,
+    timeout: float = 30.0,
+    tls: TlsCredentials | None = None,
 ) -> float:
     """Measure what the link to a receiver carries, in bytes of the wire a second.
 
     The receiver has received one transfer then, and ends. Raises as `Sender` does.
     """
     noise = _Noise()
-    with Sender(uri, channels=channels, timeout=timeout) as sender:
+    with Sender(uri, channels=channels, timeout=timeout, tls=tls) as sender:
         sender.add_block(_NAME, noise)
         sender.connect()
         _send(sender, noise, _LEAD)

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codecs_core.errors import CodecsCoreError
 from codecs_core.forecast.link import bandwidth_to, engine_costs
@@ -14,6 +14,9 @@ from codecs_core.forecast.measure import measure
 from codecs_core.forecast.model import Measured, Plan, Prediction, break_even, predict, rank
 from codecs_core.forecast.sample import Sample
 from codecs_core.registry import get_codec
+
+if TYPE_CHECKING:
+    from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["Survey", "default_channels", "survey"]
 
@@ -65,18 +68,19 @@ def survey(
     *,
     bandwidth: float | None = None,
     to: str | None = None,
+    tls: TlsCredentials | None = None,
     seconds: float = 1.0,
     report: Callable[[str], None] = lambda step: None,
 ) -> Survey:
     """Measure the link, where the URI ``to`` is given, the engine, and each codec with a name.
 
-    Each takes about so many ``seconds``; ``report`` is told what comes. The plan's zero pages and
-    the engine's costs are replaced by what is found. Raises what reaching the receiver raises; a
-    codec that fails is left out.
+    Each takes about so many ``seconds``; ``report`` is told what comes. ``tls`` protects the link
+    to ``to``. The plan's zero pages and the engine's costs are replaced by what is found. Raises
+    what reaching the receiver raises; a codec that fails is left out.
     """
     if to is not None:
         report(f"measuring the link to {to}")
-        bandwidth = bandwidth_to(to, channels=plan.channels, seconds=seconds)
+        bandwidth = bandwidth_to(to, channels=plan.channels, seconds=seconds, tls=tls)
     engine = engine_costs(channels=min(plan.channels, plan.cpus), seconds=seconds / 3)
     codecs: list[Measured] = []
     failed: dict[str, str] = {}

@@ -24,8 +24,10 @@ def setting(unit: str, section: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("side", ["egress", "ingress"])
-def test_a_unit_serves_its_socket(side: str) -> None:
-    program, *arguments = shlex.split(setting(f"multifd-{side}.service", "Service", "ExecStart"))
+def test_a_unit_serves_its_socket(side: str, tmp_path: Path) -> None:
+    subprocess.run([MULTIFD, "test-ca", str(tmp_path / "pki")], check=True, capture_output=True)
+    start = setting(f"multifd-{side}.service", "Service", "ExecStart")
+    program, *arguments = shlex.split(start.replace("%d", str(tmp_path / "pki")))
     assert Path(program).name == "multifd"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         # systemd passes its first socket as descriptor 3.

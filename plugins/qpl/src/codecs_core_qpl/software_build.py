@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cffi
 
 _HERE = Path(__file__).parent
+_FLAGS = os.environ.get("CODECS_CORE_QPL_CFLAGS", "").split()
 
 ffibuilder = cffi.FFI()
 ffibuilder.cdef((_HERE / "software.h").read_text())
@@ -15,6 +17,7 @@ ffibuilder.set_source_pkgconfig(
     ["libisal", "libdeflate"],
     (_HERE / "software.c").read_text(),
     include_dirs=[str(_HERE)],
-    extra_compile_args=["-O2", "-Wall", "-Wextra"],
+    extra_compile_args=["-O2", "-Wall", "-Wextra", *_FLAGS],
+    extra_link_args=_FLAGS,
     py_limited_api=True,
 )
