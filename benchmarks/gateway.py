@@ -9,10 +9,9 @@ does.
 
 *Time* and *downtime* are the source QEMU's own figures, *link* what the interface counted both
 ways, *CPU* what both QEMUs and both relays used from the beginning of the migration to its end,
-*peak* the most memory that a relay ever had. *Bare* is without checksums and without what it takes to
-make lost connections again; *socat* forwards bytes in both places, as the simplest that could stand
-there. At 100 Mbit/s a single round is enough: the link
-alone decides, to a few thousandths.
+*peak* the most memory that a relay ever had. *Bare* is without checksums, and without what it takes
+to make lost connections again; *socat* forwards bytes in both places, as the simplest that could
+stand there. At 100 Mbit/s a single round is enough: the link alone decides, to a few thousandths.
 """
 
 from __future__ import annotations
