@@ -76,7 +76,7 @@ def left(tmp_path: Path) -> list[Path]:
 def send(tmp_path: Path, address: str, *options: str) -> Any:
     """Run ``multifd send`` to its end; what it says on stdout."""
     done = subprocess.run(
-        [MULTIFD, "send", "a", address, "--json", *options],
+        [MULTIFD, "send", "a", address, "--json", "--retry-for", "1", *options],
         cwd=tmp_path,
         capture_output=True,
         check=True,
@@ -210,7 +210,9 @@ def test_what_holds_nothing_is_not_kept(source: bytes, tmp_path: Path, receive: 
 def test_a_stream_is_not_kept(source: bytes, tmp_path: Path, receive: Receive) -> None:
     """Nobody could tell what of it would come again."""
     receiver, address = receive()
-    sender = subprocess.Popen([MULTIFD, "send", "-", address], stdin=subprocess.PIPE)
+    sender = subprocess.Popen(
+        [MULTIFD, "send", "-", address, "--retry-for", "1"], stdin=subprocess.PIPE
+    )
     with sender:
         assert sender.stdin is not None
         sender.stdin.write(source)
