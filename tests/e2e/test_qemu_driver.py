@@ -65,8 +65,8 @@ class Hosts:
 
     def migrate(self, to: str, *arguments: str) -> Command:
         return Command(
-            "migrate", "--json", "--qmp", f"{self.place}/source", "--timeout", "3", "--to", to,
-            *arguments,
+            "migrate", "--json", "--qmp", f"{self.place}/source", "--timeout", "3",
+            "--retry-for", "1", "--to", to, *arguments,
         )  # fmt: skip
 
     def under_way(self) -> tuple[Command, Command]:
