@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from xxhash import xxh3_64
@@ -30,8 +30,14 @@ _AGREEING = (wire.Type.HELLO, wire.Type.ACCEPT, wire.Type.HELD)
 class Links(Protocol):
     """Takes what the peer says of a session's links."""
 
+    patience: float
+    """How many seconds a link may be without a connection."""
+
     def take(self, message: wire.Received | wire.Ended | wire.Lost) -> None:
         """Take it. Raises `ProtocolError`."""
+
+    def ask(self, numbers: Iterable[int]) -> None:
+        """Ask for connections for links that have not joined yet; does not wait."""
 
     def remind(self) -> None:
         """Tell the peer how much was received of each link."""

@@ -15,13 +15,13 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from codecs_core.engine.control import Control
 from codecs_core.engine.session import Session
-from codecs_core.errors import LinkError, ProtocolError, RemoteError
+from codecs_core.errors import CodecsCoreError, LinkError, ProtocolError, RemoteError
 from codecs_core.transport.lasting import LastingLink
 from codecs_core.transport.link import Link
 from codecs_core.wire import control as wire
@@ -99,6 +99,9 @@ class LinkKeeper:
         with suppress(LinkError):
             self._control.hint(lambda: _last_word(link.window.sent))
 
+    def ask(self, numbers: Iterable[int]) -> None:
+        """Ask for connections for links that have not joined: nothing, at the end that dials."""
+
     def lost(self, link: LastingLink, epoch: int, error: LinkError) -> None:
         """See `codecs_core.transport.lasting.Keeper`."""
         raise NotImplementedError
@@ -132,11 +135,12 @@ class Redialler(LinkKeeper):
     def lost(self, link: LastingLink, epoch: int, error: LinkError) -> None:
         """Dial, again and again, until there is a connection or the patience is over."""
         with self._dialling[link.number]:
-            give_up = time.monotonic() + self.patience
+            began = time.monotonic()
+            give_up = began + self.patience
             pause, refusals, why = _FIRST_PAUSE, 0, error
             while link.epoch == epoch and not link.settled:
                 try:
-                    self._rejoin(link)
+                    self._rejoin(link, began)
                 except LinkError as failure:
                     why = failure
                     refused = isinstance(failure.__cause__, _NOBODY)
@@ -148,7 +152,7 @@ class Redialler(LinkKeeper):
                 self._session.wait(lambda: link.settled, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _rejoin(self, link: LastingLink) -> None:
+    def _rejoin(self, link: LastingLink, lost: float) -> None:
         fresh = self._dial()
         try:
             fresh.set_timeout(receive=self._control.timeout, send=self._control.timeout)
@@ -160,9 +164,11 @@ class Redialler(LinkKeeper):
         if link.number == CONTROL:
             # What has cut this one, has cut the others.
             with self._lock:
-                others = [each for each in self._links.values() if each is not link]
+                others = [each for each in self._links.values() if each.since < lost]
             for each in others:
                 each.suspect()
+                # Who has nothing more to send on it would not notice.
+                self._make_again(each, each.epoch)
 
     def _exchange(self, link: LastingLink, fresh: Link, received: int) -> int:
         rejoin = wire.Rejoin(self._token, link.number, received)
@@ -181,7 +187,15 @@ class Redialler(LinkKeeper):
     def _make_again(self, link: LastingLink, epoch: int) -> None:
         if epoch >= link.epoch and not link.settled:
             error = LinkError(f"{link.peer} has lost the connection")
-            self._session.start(f"multifd-mend-{link.number}", link.mend, link.epoch, error)
+            self._session.start(f"multifd-mend-{link.number}", self._mend, link, link.epoch, error)
+
+    def _mend(self, link: LastingLink, epoch: int, error: LinkError) -> None:
+        try:
+            link.mend(epoch, error)
+        except CodecsCoreError:
+            # Where all was sent, the other end may have it all, and be gone: it would say so else.
+            if not link.ended:
+                raise
 
 
 class Doorkeeper(LinkKeeper):
@@ -189,6 +203,7 @@ class Doorkeeper(LinkKeeper):
 
     def __init__(self, control: Control, session: Session, token: str, patience: float) -> None:
         self._certificate = control.link.certificate
+        self._asking = False
         super().__init__(control, session, token, patience)
 
     def lost(self, link: LastingLink, epoch: int, error: LinkError) -> None:
@@ -196,25 +211,57 @@ class Doorkeeper(LinkKeeper):
         if link.number != CONTROL:
             self._control.send(wire.Lost(link.number, epoch))
 
+    def ask(self, numbers: Iterable[int]) -> None:
+        """Ask for connections for links that have not joined yet; does not wait."""
+        if not self._asking:
+            self._asking = True
+            self._session.start("multifd-ask", self._ask, list(numbers))
+
+    def _ask(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._control.send(wire.Lost(number, 0))
+        self._asking = False
+
+    def knows(self, number: int) -> bool:
+        """Whether a link with this number has joined."""
+        with self._lock:
+            return number in self._links
+
+    def admit(self, fresh: Link, message: wire.Rejoin) -> None:
+        """Take in the first connection of a link that comes, whose others were lost on the way.
+
+        Raises `ProtocolError` for one that does not belong here, which is closed.
+        """
+        with self._refusing(fresh, message):
+            if message.count:
+                raise ProtocolError(f"link {message.link}, of which nothing was sent to it")
+            fresh.send([wire.encode(wire.Rejoined(0))])
+
     def readmit(self, fresh: Link, message: wire.Rejoin) -> None:
         """Go on with a link of this session on a new connection.
 
         Raises `ProtocolError` for one that does not belong here, which is closed.
         """
+        with self._refusing(fresh, message):
+            link = self._link(message.link)
+            if link.settled:
+                raise ProtocolError(f"link {message.link}, which has ended")
+            link.replace(fresh, functools.partial(self._exchange, link, fresh, message.count))
+        self.repairs += 1
+
+    @contextmanager
+    def _refusing(self, fresh: Link, message: wire.Rejoin) -> Iterator[None]:
+        """Tell who does not belong here why not."""
         try:
             if message.token != self._token:
                 raise ProtocolError("a link with another session's token")
             if fresh.certificate != self._certificate:
                 raise ProtocolError("a link with another certificate")
-            link = self._link(message.link)
-            if link.settled:
-                raise ProtocolError(f"link {message.link}, which has ended")
-            link.replace(fresh, functools.partial(self._exchange, link, fresh, message.count))
+            yield
         except ProtocolError as error:
             fresh.send([wire.encode(wire.Reject(str(error)))])
             fresh.close(drain=True)
             raise
-        self.repairs += 1
 
     @staticmethod
     def _exchange(link: LastingLink, fresh: Link, count: int, received: int) -> int:

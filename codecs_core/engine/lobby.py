@@ -33,6 +33,13 @@ class Stranger:
         self.data = b""
         self.refused = False
 
+    @classmethod
+    def known(cls, link: Link, init: packet.ChannelInit) -> Stranger:
+        """A connection of which another has told what it is."""
+        stranger = cls(link, 0)
+        stranger.data = init.encode()
+        return stranger
+
     @property
     def is_channel(self) -> bool:
         """Whether it begins as a multifd channel does."""

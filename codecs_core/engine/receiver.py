@@ -292,9 +292,7 @@ class Receiver:
         if hello.shared:
             inlets = [DataReader(control, self._handle)]
         else:
-            self._links = reception.channels(token, hello.channels)
-            if self._keeper is not None:
-                self._links = [self._keeper.keep(e, n) for n, e in enumerate(self._links)]
+            self._links = reception.channels(token, hello.channels, self._keeper)
             inlets = [
                 Arrival(number, link, control, self._session, lambda: self._done is not None)
                 for number, link in enumerate(self._links)

@@ -65,11 +65,12 @@ class Reception:
                 self._certificate = stranger.link.certificate
                 return stranger.link, stranger.data
 
-    def channels(self, token: UUID, count: int) -> list[Link]:
+    def channels(self, token: UUID, count: int, keeper: Doorkeeper | None = None) -> list[Link]:
         """Wait for the session's channels, and return their links by number.
 
-        Connections that do not belong here are refused, and do no harm. Raises `LinkTimeout`,
-        naming those, where channels are missing after the timeout.
+        Connections that do not belong here are refused, and do no harm. With a ``keeper`` those
+        that are lost meanwhile may be made again. Raises `LinkTimeout`, naming those refused,
+        where channels are missing after the timeout.
         """
         joined: dict[int, Link] = {}
         refused: deque[str] = deque(maxlen=4)
@@ -78,7 +79,8 @@ class Reception:
             refused.append(why)
             self._on_refusal(why)
 
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout + (keeper.patience if keeper else 0)
+        ask = time.monotonic() + self._timeout / 4
         try:
             for _ in range(count):
                 self._lobby.summon()
@@ -88,14 +90,22 @@ class Reception:
                         refuse(str(stranger))
                         continue
                     try:
-                        number = _number_of(stranger, token, count, joined)
-                        if stranger.link.certificate != self._certificate:
-                            raise ProtocolError("a channel with another certificate")
-                    except ProtocolError as error:
+                        if keeper is not None and not stranger.is_channel:
+                            number = self._admit(stranger, keeper, count)
+                        else:
+                            number = _number_of(stranger, token, count, joined)
+                            if stranger.link.certificate != self._certificate:
+                                raise ProtocolError("a channel with another certificate")
+                    except (LinkError, ProtocolError) as error:
                         refuse(f"{stranger.link.peer}: {error}")
                         stranger.link.close()
                         continue
-                    joined[number] = stranger.link
+                    if number is not None:
+                        link = stranger.link
+                        joined[number] = link if keeper is None else keeper.keep(link, number)
+                if keeper is not None and time.monotonic() > ask:
+                    ask = time.monotonic() + self._timeout / 4
+                    keeper.ask(set(range(count)) - joined.keys())
                 if len(joined) < count and time.monotonic() > deadline:
                     why = "".join(f"; refused {each}" for each in refused)
                     raise LinkTimeout(
@@ -106,6 +116,18 @@ class Reception:
                 link.close()
             raise
         return [joined[number] for number in range(count)]
+
+    def _admit(self, stranger: Stranger, keeper: Doorkeeper, count: int) -> int | None:
+        """Take in a connection that was made again; return the channel that joins by it."""
+        link = stranger.link
+        rejoin = read_rejoin(link, stranger.data, min(self._timeout, _WORD))
+        if keeper.knows(rejoin.link):
+            keeper.readmit(link, rejoin)
+            return None
+        if rejoin.link >= count:
+            raise ProtocolError(f"channel {rejoin.link}, where {count} were agreed")
+        keeper.admit(link, rejoin)
+        return rejoin.link
 
     @property
     def is_open(self) -> bool:

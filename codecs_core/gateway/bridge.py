@@ -161,12 +161,17 @@ class Bridge:
         message = self._control.receive_body(kind, length)
         if not isinstance(message, wire.KeepAlive):
             raise ProtocolError(f"the other relay sent {kind.name} where none was due")
+        missing = message.sent.keys() - self._joined
+        keeper, patience = self._control.keeper, self._control.timeout
+        if keeper is not None and missing:
+            keeper.ask(missing)
+            patience += keeper.patience
         now = time.monotonic()
-        for number in message.sent.keys() - self._joined:
-            if now - self._missed.setdefault(number, now) > self._control.timeout:
+        for number in missing:
+            if now - self._missed.setdefault(number, now) > patience:
                 raise LinkTimeout(
-                    f"channel {number} did not come in {self._control.timeout:g} s, though the "
-                    "other relay has opened it"
+                    f"channel {number} did not come in {patience:g} s, though the other relay has "
+                    "opened it"
                 )
 
     def _channel(self, number: int, inbound: Link, outbound: Link, transcoder: Transcoder) -> None:

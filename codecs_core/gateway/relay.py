@@ -82,6 +82,7 @@ class Migration:
     checksum: bool = False
     keeper: LinkKeeper | None = None
     channels: queue.SimpleQueue[Stranger] = field(default_factory=queue.SimpleQueue)
+    announced: set[int] = field(default_factory=set)
     numbers: set[int] = field(default_factory=set)
     thread: threading.Thread | None = None
     started: float = field(default_factory=time.monotonic)
@@ -444,7 +445,11 @@ class Ingress(Relay):
         elif migration.certificate != stranger.link.certificate:
             self._refuse(stranger.link, "a channel with another certificate than its migration")
         else:
-            migration.channels.put(stranger)
+            self._admit(migration, stranger)
+
+    def _admit(self, migration: Migration, stranger: Stranger) -> None:
+        migration.announced.add(packet.ChannelInit.decode(stranger.data).channel)
+        migration.channels.put(stranger)
 
     def _connect(self, migration: Migration, link: Link, first: bytes) -> Bridge | None:
         control = Control(link, self._timeout, migration.session)
@@ -453,7 +458,10 @@ class Ingress(Relay):
             wire.check_preamble(first)
             offer = control.receive()
             if isinstance(offer, wire.Rejoin):
-                self._readmit(link, offer)
+                try:
+                    self._readmit(link, offer)
+                except (LinkError, ProtocolError) as error:
+                    self._refuse(link, str(error))
                 return None
             if not isinstance(offer, wire.Hello):
                 raise ProtocolError(f"{link.peer} began with {offer.type.name}, not HELLO")
@@ -476,9 +484,17 @@ class Ingress(Relay):
 
     def _readmit(self, link: Link, rejoin: wire.Rejoin) -> None:
         """Take in a connection that is made again. Raises `ProtocolError` where nobody wants it."""
+        token = uuid.UUID(rejoin.token)
         for each in self.live():
-            if each.key == uuid.UUID(rejoin.token) and isinstance(each.keeper, Doorkeeper):
-                each.keeper.readmit(link, rejoin)
+            if each.key == token and isinstance(each.keeper, Doorkeeper):
+                if each.keeper.knows(rejoin.link):
+                    each.keeper.readmit(link, rejoin)
+                elif rejoin.link in each.announced:
+                    # It is about to join; who comes once more a moment later finds it here.
+                    link.close()
+                else:
+                    each.keeper.admit(link, rejoin)
+                    self._admit(each, Stranger.known(link, packet.ChannelInit(token, rejoin.link)))
                 return
         why = "there is no migration with this token"
         link.send([wire.encode(wire.Reject(why))])

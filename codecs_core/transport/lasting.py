@@ -53,7 +53,7 @@ class Keeper(Protocol):
 class LastingLink(Link):
     """Link ``number`` of a session. ``received`` counts the bytes taken, ``epoch`` connections.
 
-    ``length`` is that of the stream that is received, once the other end has told it. Where
+    ``since`` is when the present one was made, by the monotonic clock. ``length`` is that of the stream that is received, once the other end has told it. Where
     ``talkative``, a peer that is silent for the receive timeout has lost the connection. One thread
     at a time may send, and one receive; the other methods may be called by any.
     """
@@ -65,6 +65,7 @@ class LastingLink(Link):
         self.certificate = link.certificate
         self.received = 0
         self.epoch = 0
+        self.since = time.monotonic()
         self.length: int | None = None
         self.window = Window(WINDOW)
         self._link = link
@@ -183,6 +184,11 @@ class LastingLink(Link):
         """Whether there will be no other connection."""
         return self._settled
 
+    @property
+    def ended(self) -> bool:
+        """Whether all was sent."""
+        return self._ended
+
     def acknowledge(self, count: int) -> None:
         """The other end has taken ``count`` bytes. Raises `ProtocolError`."""
         with self._changed:
@@ -231,6 +237,7 @@ class LastingLink(Link):
                 self._link = link
                 with self._changed:
                     self.epoch += 1
+                    self.since = time.monotonic()
                     self._changed.notify_all()
             self.acknowledge(count)
             # Who receives will notice, should this connection be lost, too.

@@ -110,7 +110,8 @@ def test_one_connection_cut(transfer: Callable[[int], Transfer], number: int) ->
         time.sleep(0.2)
         sender.send("ram")
     there.thread.join()
-    assert there.error is None and there.copy == data
+    assert there.error is None, there.error
+    assert there.copy == data
 
 
 def test_a_cut_behind_the_last_byte(transfer: Callable[[int], Transfer]) -> None:
@@ -122,7 +123,8 @@ def test_a_cut_behind_the_last_byte(transfer: Callable[[int], Transfer]) -> None
         sender.send("ram")
         there.way.cut()
     there.thread.join()
-    assert there.error is None and there.copy == data
+    assert there.error is None, there.error
+    assert there.copy == data
 
 
 def test_a_way_that_is_closed_for_a_while(transfer: Callable[[int], Transfer]) -> None:
@@ -143,7 +145,8 @@ def test_a_way_that_is_closed_for_a_while(transfer: Callable[[int], Transfer]) -
         sender.send("ram")
         opener.join()
     there.thread.join()
-    assert there.error is None and there.copy == data
+    assert there.error is None, there.error
+    assert there.copy == data
 
 
 def test_a_way_that_stays_closed(transfer: Callable[[int], Transfer]) -> None:
@@ -201,4 +204,5 @@ def test_strangers_at_the_door(transfer: Callable[[int], Transfer]) -> None:
             assert why in refuse(there, wire.PREAMBLE + wire.encode(rejoin)), why
         sender.sync()
     there.thread.join()
-    assert there.error is None and there.copy == data
+    assert there.error is None, there.error
+    assert there.copy == data
