@@ -53,9 +53,10 @@ class Keeper(Protocol):
 class LastingLink(Link):
     """Link ``number`` of a session. ``received`` counts the bytes taken, ``epoch`` connections.
 
-    ``since`` is when the present one was made, by the monotonic clock. ``length`` is that of the stream that is received, once the other end has told it. Where
-    ``talkative``, a peer that is silent for the receive timeout has lost the connection. One thread
-    at a time may send, and one receive; the other methods may be called by any.
+    ``since`` is when the present one was made, by the monotonic clock. ``length`` is that of the
+    stream that is received, once the other end has told it. Where ``talkative``, a peer that is
+    silent for the receive timeout has lost the connection. One thread at a time may send, and one
+    receive; the other methods may be called by any.
     """
 
     def __init__(self, link: Link, number: int, keeper: Keeper, *, talkative: bool = False) -> None:
