@@ -22,6 +22,8 @@ ROWS: tuple[tuple[str, str, dict[str, Any], dict[str, Any], float], ...] = (
     ("checksums", "zstd", {"checksum": True}, {"checksum": False}, 0.97),
     ("verify full", "none", {"verify": "full"}, {}, 0.0),
     ("verify full", "zstd", {"verify": "full"}, {}, 0.0),
+    ("retries", "none", {"retry_for": 30}, {}, 0.0),
+    ("retries", "zstd", {"retry_for": 30}, {}, 0.0),
 )
 """What, with which codec, options with it and without, and the quotient that is wanted."""
 
@@ -31,19 +33,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mib", type=int, default=1024, help="MiB of pages (default 1024)")
     parser.add_argument("--rounds", type=int, default=9, help="rounds (default 9)")
+    parser.add_argument("--only", help="only what begins so")
     parser.add_argument("--json", type=Path, help="write all figures here, too")
     options = parser.parse_args()
-    runs: list[list[dict[str, float]]] = [[] for _ in ROWS]
+    rows = [each for each in ROWS if each[0].startswith(options.only or "")]
+    runs: list[list[dict[str, float]]] = [[] for _ in rows]
     with real_pages(options.mib * MIB) as pages:
         for number in range(options.rounds):
-            for row, (_, codec, given, left, _) in zip(runs, ROWS, strict=True):
+            for row, (_, codec, given, left, _) in zip(runs, rows, strict=True):
                 # Who goes first finds the caches as the row before left them: take turns.
                 pair = {"with": given, "without": left}
                 order = list(pair) if number % 2 else list(reversed(pair))
                 row.append({each: engine(codec, pages, **pair[each])[0] for each in order})
     figures = [
         {"what": what, "codec": codec, "wanted": wanted, **summary(row, "with", "without")}
-        for (what, codec, _, _, wanted), row in zip(ROWS, runs, strict=True)
+        for (what, codec, _, _, wanted), row in zip(rows, runs, strict=True)
     ]
     show(figures)
     if options.json:

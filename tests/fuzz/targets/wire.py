@@ -103,6 +103,12 @@ def messages() -> Iterator[bytes]:
         control.Ack(),
         control.Error("é"),
         control.KeepAlive(),
+        control.Held("pc.ram", 7, ["0123456789abcdef" * 2]),
+        control.Received(0, 1 << 20),
+        control.Ended(255, 99),
+        control.Lost(1, 0),
+        control.Rejoin("0123456789abcdef" * 2, 1, 5),
+        control.Rejoined(0),
         control.Data(b"\0\1\2"),
     ):
         yield control.PREAMBLE + control.encode(message)
