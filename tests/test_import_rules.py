@@ -35,7 +35,7 @@ PARTS = {
     "transport": CONTRACT,
     "engine": {*CORE, "wire", "memory", "transport"},
     "hardware": {*CORE, "accelerator"},
-    "forecast": {*CORE, "wire", "memory", "engine"},
+    "forecast": {*CORE, "wire", "memory", "transport", "engine"},
     "gateway": {*CORE, "wire", "memory", "transport", "engine"},
     "testing": {*CORE, "oneshot"},
     "cli": {

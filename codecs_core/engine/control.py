@@ -93,13 +93,15 @@ class Control:
         with self._sending:
             self.link.send(buffers)
 
-    def hint(self, make: Callable[[], wire.Message]) -> None:
-        """Send the message that ``make`` returns, unless another thread is sending."""
-        if self._sending.acquire(blocking=False):
-            try:
-                self.link.send([wire.encode(make())])
-            finally:
-                self._sending.release()
+    def hint(self, make: Callable[[], wire.Message]) -> bool:
+        """Send what ``make`` returns, unless another thread is sending; tell whether."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            self.link.send([wire.encode(make())])
+        finally:
+            self._sending.release()
+        return True
 
     def receive(self) -> wire.Message:
         """Return the next message, `KeepAlive` and `Data` frames apart.

@@ -79,9 +79,16 @@ class LinkKeeper:
         else:
             self._make_again(link, message.epoch)
 
-    def received(self, link: LastingLink) -> None:
-        """Tell how much was taken, unless somebody else is sending."""
-        self._control.hint(lambda: wire.Received(link.number, link.received))
+    def received(self, link: LastingLink) -> bool:
+        """Tell how much was taken; the other end may be waiting for it.
+
+        Who reads the control connection must not wait for who sends on it: that one may be waiting
+        for what is read here. It tells another time where somebody is sending.
+        """
+        if link.number == CONTROL:
+            return self._control.hint(lambda: wire.Received(link.number, link.received))
+        self._control.send(wire.Received(link.number, link.received))
+        return True
 
     def remind(self) -> None:
         """Tell how much was taken of each link: what was not told in time is told now."""

@@ -43,8 +43,8 @@ class Keeper(Protocol):
         Raises `LinkError` where none can be made.
         """
 
-    def received(self, link: LastingLink) -> None:
-        """Tell the other end how much was taken, or do so later."""
+    def received(self, link: LastingLink) -> bool:
+        """Tell the other end how much was taken; ``False`` where that has to be done later."""
 
     def ended(self, link: LastingLink) -> None:
         """Tell the other end how long the stream is."""
@@ -118,9 +118,9 @@ class LastingLink(Link):
                     lost = error
                 self.received += count
             if count:
-                if self.received - self._told >= _ACKNOWLEDGE:
-                    self._told = self.received
-                    self._keeper.received(self)
+                taken = self.received
+                if taken - self._told >= _ACKNOWLEDGE and self._keeper.received(self):
+                    self._told = taken
                 return count
             if isinstance(lost, LinkTimeout) and (not self._talkative or self._settled):
                 raise lost
