@@ -61,6 +61,7 @@ METHODS = {
     "gateway zstd 9": ("gateway", "zstd", {"level": 9}),
     "gateway zlib": ("gateway", "zlib", {}),
     "gateway qatzip": ("gateway", "qatzip", {}),
+    "gateway qpl": ("gateway", "qpl", {}),
 }
 
 

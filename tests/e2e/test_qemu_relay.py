@@ -79,6 +79,7 @@ def move(machine: Start, relay: Relays, tmp_path: Path) -> Callable[..., Move]:
         ("zlib", 4, "none"),
         ("zstd", 8, "none"),
         ("qatzip", 2, "none"),
+        ("qpl", 2, "none"),
         ("zstd", 2, "zlib"),
         ("none", 2, "zstd"),
     ],
