@@ -198,6 +198,7 @@ def receive(kind: str, size: int) -> None:
             open_block=lambda name, size, page_size: StreamSink(
                 name, sink.fileno(), size, page_size
             ),
+            insecure=True,
         ) as receiver,
     ):
         if kind == "memory":
