@@ -243,6 +243,14 @@ def test_defective_decoder_is_caught(name: str, defect: type[Decoder]) -> None:
     fails(Defective(), name)
 
 
+def test_a_leak_is_seen_in_a_heap_with_free_memory() -> None:
+    blocks = [bytearray(b"x" * (200 << 10)) for _ in range(600)]
+    kept = blocks[::50]
+    del blocks
+    test_defective_decoder_is_caught("test_sessions_leave_nothing_behind", LeaksMemory)
+    assert kept
+
+
 @pytest.mark.parametrize(
     ("name", "defect"), [(name, each) for name, group in ENCODERS.items() for each in group]
 )
