@@ -94,7 +94,7 @@ def egress(
     TLS protects what is sent to the other relay. QEMU itself is beside this one, at a unix socket
     or 127.0.0.1.
     """
-    from codecs_core.gateway.relay import Egress
+    from codecs_core.gateway.egress import Egress
 
     _serve(
         Egress(
@@ -138,7 +138,7 @@ def ingress(
 
     Where other hosts can reach the port, it takes --tls-creds, or --insecure.
     """
-    from codecs_core.gateway.relay import Ingress
+    from codecs_core.gateway.ingress import Ingress
 
     _serve(
         Ingress(

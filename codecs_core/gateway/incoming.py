@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 from codecs_core.errors import LinkError, TransferError, UsageError
+from codecs_core.gateway.ingress import Ingress
 from codecs_core.gateway.monitor import Monitor
-from codecs_core.gateway.relay import Ingress, Migration
+from codecs_core.gateway.relay import Migration
 from codecs_core.gateway.side import ENDED, LOOK, PATIENCE, MigrationProgress, Report, Side
 from codecs_core.transport.tls import TlsCredentials
 

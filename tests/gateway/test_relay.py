@@ -16,7 +16,9 @@ import pytest
 from codecs_core import CodecsCoreError, get_codec
 from codecs_core.codec import Geometry
 from codecs_core.engine.channel import method_of
-from codecs_core.gateway.relay import Egress, Ingress, Migration, _owner
+from codecs_core.gateway.egress import Egress, owner_of
+from codecs_core.gateway.ingress import Ingress
+from codecs_core.gateway.relay import Migration
 from codecs_core.wire.channel import ChannelParser
 from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader
 from tests.conftest import MainStream, Recorded
@@ -280,7 +282,7 @@ def test_whose_a_channel_is(
     live: list[tuple[int | None, UUID | None]], process: int | None, key: UUID, owner: int | None
 ) -> None:
     migrations = [Migration("somebody", *each) for each in live]
-    found = _owner(migrations, process, key)
+    found = owner_of(migrations, process, key)
     assert found is (None if owner is None else migrations[owner])
 
 

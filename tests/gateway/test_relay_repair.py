@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from codecs_core.gateway.relay import Egress, Ingress, Migration
+from codecs_core.gateway.egress import Egress
+from codecs_core.gateway.ingress import Ingress
+from codecs_core.gateway.relay import Migration
 from codecs_core.wire.packet import INIT_SIZE
 from tests.conftest import MainStream
 from tests.gateway.test_relay import Destination

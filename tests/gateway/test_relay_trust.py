@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from codecs_core import TlsCredentials, UsageError
+from codecs_core.gateway.egress import Egress
+from codecs_core.gateway.ingress import Ingress
 from codecs_core.gateway.record import Recorder
-from codecs_core.gateway.relay import Egress, Ingress, Migration
+from codecs_core.gateway.relay import Migration
 from codecs_core.transport.address import parse
 from codecs_core.transport.connect import dial
 from codecs_core.transport.tls_link import client_links
