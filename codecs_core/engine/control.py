@@ -222,7 +222,7 @@ def receive_header(link: Link) -> tuple[wire.Type, int]:
         raise LinkError(
             f"{link.peer} disappeared: it closed the connection before the transfer was complete"
         )
-    return wire.decode_frame_header(header)
+    return wire.decode_frame_header(header, link.peer)
 
 
 def receive_body(link: Link, length: int) -> bytearray:
@@ -238,7 +238,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, CodecsCoreError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return "the other end was interrupted"
     if isinstance(error, OSError):
         return str(error)
     return f"internal error ({type(error).__name__}: {error})"

@@ -287,7 +287,7 @@ def read_rejoin(link: Link, preamble: bytes, timeout: float) -> wire.Rejoin:
 
     Raises `ProtocolError` where that is no REJOIN, `LinkError` where it does not come in time.
     """
-    wire.check_preamble(preamble)
+    wire.check_preamble(preamble, link.peer)
     link.set_timeout(receive=timeout, send=timeout)
     kind, length = receive_header(link)
     if kind is not wire.Type.REJOIN:

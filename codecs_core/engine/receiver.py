@@ -127,7 +127,7 @@ class Receiver:
                 link, preamble = reception.control()
                 self._control = control = Control(link, self._timeout, self._session)
                 self._session.on_failure(self._stop)
-                wire.check_preamble(preamble)
+                wire.check_preamble(preamble, link.peer)
                 self._clock.start()
                 hello, token = self._agree(control, reception)
                 self._open_channels(control, hello, token, reception)

@@ -79,7 +79,7 @@ class Ingress(Relay):
         control = Control(link, self._timeout, migration.session)
         main: Link | None = None
         try:
-            wire.check_preamble(first)
+            wire.check_preamble(first, link.peer)
             offer = control.receive()
             if isinstance(offer, wire.Rejoin):
                 try:
@@ -97,9 +97,11 @@ class Ingress(Relay):
                 migration.keeper = Doorkeeper(
                     control, migration.session, migration.key.hex, offer.retry_for
                 )
-        except BaseException:
+        except BaseException as error:
             if main is not None:
                 main.close()
+            # So that the egress is told.
+            migration.session.fail(error)
             control.close(drain=True)
             raise
         bridge = Bridge(migration.session, control, main)
