@@ -148,10 +148,16 @@ class Pair:
         return bytes(back)
 
     def wait(self, count: int) -> None:
+        self.until(lambda: len(self.ended) >= count)
+
+    def until_claimed(self, key: UUID) -> None:
+        self.until(lambda: key in {each.key for each in self.egress.live()})
+
+    def until(self, condition: Callable[[], bool]) -> None:
         give_up = time.monotonic() + 20
-        while len(self.ended) < count and time.monotonic() < give_up:
+        while not condition():
+            assert time.monotonic() < give_up
             time.sleep(0.01)
-        assert len(self.ended) >= count
 
     def _send(self, connection: socket.socket, data: bytes) -> None:
         with connection:
@@ -245,7 +251,8 @@ def test_one_after_another_and_several_at_once(pair: Callable[..., Pair], channe
         connection = relays.connect()
         connection.sendall(channel(0, uuid=uuid).send({1: uuid}).data)
         connection.close()
-        time.sleep(0.5)
+        # Whose a channel is, is certain only where one migration waits for any.
+        relays.until_claimed(UUID(int=uuid))
     first.close()
     second.close()
     relays.wait(8)
@@ -341,7 +348,7 @@ def test_stopping_ends_what_is_under_way(pair: Callable[..., Pair]) -> None:
     relays = pair()
     main = relays.connect()
     main.sendall(b"QEVM" + bytes(100))
-    time.sleep(0.5)
+    relays.until(lambda: bool(relays.destination.streams))
     relays.egress.abort()
     assert main.recv(1) == b""
     relays.wait(2)
