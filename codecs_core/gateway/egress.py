@@ -86,6 +86,12 @@ class Egress(Relay):
                 self._unclaimed.append((time.monotonic() + self._timeout, stranger, init))
             else:
                 self._refuse(stranger.link, "too many channels wait for their migration")
+        elif stranger.data[:2] == wire.TLS_HANDSHAKE:
+            self._refuse(
+                stranger.link,
+                "it begins with TLS; QEMU talks to its relay on this host, in the clear; "
+                "remedy: migrate_set_parameter tls-creds ''",
+            )
         else:
             self._refuse(stranger.link, "neither a migration of QEMU nor one of its channels")
 

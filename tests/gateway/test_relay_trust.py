@@ -146,6 +146,14 @@ def test_tls_at_the_egress_alone(pair: Callable[..., Pair], pki: Path) -> None:
     assert relays.destination.streams == []
 
 
+def test_a_qemu_that_speaks_tls_to_its_relay(pair: Callable[..., Pair], pki: Path) -> None:
+    relays = pair(TlsCredentials(pki), TlsCredentials(pki))
+    assert ended(relays.connect(b"\x16\x03\x01" + bytes(300)))
+    relays.until(lambda: relays.refused)
+    assert "it begins with TLS" in relays.refused[0]
+    assert relays.refused[0].endswith("remedy: migrate_set_parameter tls-creds ''")
+
+
 def test_a_channel_of_another_client(
     pair: Callable[..., Pair], pki: Path, bob: Path, channel: Any
 ) -> None:
