@@ -21,7 +21,7 @@ __all__ = ["CHECKSUM", "TIMEOUT", "Fault", "Kind", "Plan", "plan_of", "relay_pla
 
 CHECKSUM = "checksum" in inspect.signature(Sender).parameters
 """Whether packets carry checksums. Without, only some bits are certain to be missed if flipped."""
-TIMEOUT = 4.0
+TIMEOUT = 3.0
 """Seconds that a peer may be silent where somebody will have to wait for them."""
 
 
