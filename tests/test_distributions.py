@@ -19,6 +19,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tools import wheels as tool
+
 ROOT = Path(__file__).parents[1]
 VERSION = (ROOT / "VERSION").read_text().strip()
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
@@ -162,3 +164,18 @@ def wheels(outdir: Path, *arguments: str) -> None:
     command = [sys.executable, "tools/wheels.py", f"--outdir={outdir}", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_the_check_finds(tmp_path: Path) -> None:
+    builds = []
+    for name, text in (("first", f"built in {ROOT}"), ("second", "built elsewhere")):
+        (tmp_path / name).mkdir()
+        builds.append(tmp_path / name / "some.whl")
+        with zipfile.ZipFile(builds[-1], "w") as archive:
+            archive.writestr("module.py", text)
+    assert list(tool.differences(builds[:1], builds[:1])) == []
+    assert list(tool.differences(builds[:1], builds[1:])) == [
+        "some.whl is another in a second build"
+    ]
+    assert list(tool.differences(builds[:1], [])) == ["some.whl is another in a second build"]
+    assert list(tool.places(builds)) == [f"some.whl: module.py names {ROOT}"]

@@ -69,7 +69,7 @@ def build(directories: Sequence[Path], outdir: Path, settings: Sequence[str]) ->
             run("-m", "build", "--no-isolation", f"--outdir={place}", *options, str(each))
         made = Path(place, "made")
         made.mkdir()
-        for file in Path(place).glob("*.*"):
+        for file in sorted(Path(place).glob("*.*")):
             if file.name.endswith((".tar.gz", "-any.whl")):
                 file.rename(made / file.name)
             else:

@@ -123,9 +123,9 @@ def test_nothing_is_left_where_it_fails(
     assert [path.name for path in tmp_path.rglob("*")] == ([] if new else ["place", ".git"])
 
 
-@pytest.mark.parametrize("name", ["7z-like", "a"])
-def test_it_installs_and_works(multifd: Multifd, tmp_path: Path, name: str) -> None:
+def test_it_installs_and_works(multifd: Multifd, tmp_path: Path) -> None:
     """Its own tests run where the worked example is tested."""
+    name = "7z-like"
     place, site = tmp_path / "plugin", tmp_path / "site"
     assert multifd("new-codec", name, str(place)).status == 0
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
