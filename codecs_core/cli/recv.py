@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from codecs_core.cli.completion import complete_file, complete_uri
 from codecs_core.cli.options import CodecCommand, local_parameters, timeout_option
 from codecs_core.cli.output import json_option, print_json
 from codecs_core.cli.tls import insecure_option, refused, tls_options
@@ -40,8 +41,8 @@ STREAM = "-"
       multifd recv --insecure tcp::4444 - | tar -x
     """,
 )
-@click.argument("uri")
-@click.argument("dest")
+@click.argument("uri", shell_complete=complete_uri)
+@click.argument("dest", shell_complete=complete_file)
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--resume/--no-resume",

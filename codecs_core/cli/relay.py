@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from codecs_core.cli.completion import uri_option
 from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
@@ -47,12 +48,10 @@ def command() -> None:
 
 
 def _places(command: Command) -> Command:
-    command = click.option(
-        "--connect", required=True, metavar="URI", help="Where connections are led on to."
-    )(command)
-    command = click.option(
-        "--listen", required=True, metavar="URI", help="Where connections are taken in."
-    )(command)
+    command = uri_option("--connect", required=True, help="Where connections are led on to.")(
+        command
+    )
+    command = uri_option("--listen", required=True, help="Where connections are taken in.")(command)
     return click.option(
         "--json", "as_json", is_flag=True, help="Print a JSON object for each migration, on a line."
     )(timeout_option(command))
