@@ -34,13 +34,14 @@ PARTS = {
     "memory": CONTRACT,
     "transport": CONTRACT,
     "engine": {*CORE, "wire", "memory", "transport"},
+    "monitor": {*CONTRACT, "wire", "memory", "transport", "engine"},
     "hardware": {*CORE, "accelerator"},
     "forecast": {*CORE, "wire", "memory", "transport", "engine"},
     "gateway": {*CORE, "wire", "memory", "transport", "engine"},
     "testing": {*CORE, "oneshot"},
     "cli": {
         *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing"}),
-        *("wire", "memory", "transport", "engine", "gateway", "forecast"),
+        *("wire", "memory", "transport", "engine", "gateway", "forecast", "monitor"),
     },
     "__main__": {"cli"},
 }
