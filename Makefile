@@ -25,6 +25,7 @@ lint: $(READY)
 bench: $(READY)
 	$(PYTHON) benchmarks/engine.py
 	$(PYTHON) benchmarks/integrity.py
+	$(PYTHON) benchmarks/metrics.py
 	$(PYTHON) -m benchmarks.trust
 	$(PYTHON) benchmarks/qatzip.py
 	$(PYTHON) benchmarks/qpl.py

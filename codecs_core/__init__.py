@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from codecs_core.engine.sender import Sender
     from codecs_core.errors import (
         BrokenPlugin,
+        ChecksumMismatch,
         CodecError,
         CodecsCoreError,
         CodecUnavailable,
@@ -67,9 +68,10 @@ _HOMES = {
     "engine.receiver": ("Receiver",),
     "engine.sender": ("Sender",),
     "errors": (
-        "BrokenPlugin", "CodecError", "CodecsCoreError", "CodecUnavailable", "CorruptPayload",
-        "LinkError", "LinkTimeout", "ParameterError", "PluginError", "ProtocolError",
-        "RemoteError", "TlsError", "TransferError", "TruncatedStream", "UnknownCodec", "UsageError",
+        "BrokenPlugin", "ChecksumMismatch", "CodecError", "CodecsCoreError", "CodecUnavailable",
+        "CorruptPayload", "LinkError", "LinkTimeout", "ParameterError", "PluginError",
+        "ProtocolError", "RemoteError", "TlsError", "TransferError", "TruncatedStream",
+        "UnknownCodec", "UsageError",
     ),
     "hookspecs": ("hookimpl",),
     "memory.block": ("Block", "MemoryBlock"),
@@ -104,6 +106,7 @@ __all__ = [
     "BrokenPlugin",
     "Buffer",
     "ChannelProgress",
+    "ChecksumMismatch",
     "Codec",
     "CodecError",
     "CodecInfo",

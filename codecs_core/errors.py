@@ -11,6 +11,7 @@ Split by *who has to act*::
     │   └── BrokenPlugin             it has a defect; the cause is kept
     ├── CodecError                   a codec's library failed
     │   └── CorruptPayload           a payload is not what an encoder of this codec writes
+    │       └── ChecksumMismatch (ProtocolError)  what came is not what was sent
     ├── ProtocolError                the peer's bytes, or a file's, break the format
     │   └── TruncatedStream          they end too early
     ├── LinkError                    the network: not reachable, lost, silent
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 __all__ = [
     "BrokenPlugin",
+    "ChecksumMismatch",
     "CodecError",
     "CodecUnavailable",
     "CodecsCoreError",
@@ -112,6 +114,10 @@ class ProtocolError(CodecsCoreError):
 
 class TruncatedStream(ProtocolError):
     """A stream ends inside a header or a payload."""
+
+
+class ChecksumMismatch(CorruptPayload, ProtocolError):
+    """What came is not what was sent: damaged on the way, or changed while it was sent."""
 
 
 class LinkError(CodecsCoreError):

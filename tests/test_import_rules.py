@@ -34,6 +34,7 @@ PARTS = {
     "memory": CONTRACT,
     "transport": CONTRACT,
     "engine": {*CORE, "wire", "memory", "transport"},
+    "monitor": {*CONTRACT, "wire", "memory", "transport", "engine"},
     "hardware": {*CORE, "accelerator"},
     "forecast": {*CORE, "wire", "memory", "transport", "engine"},
     "gateway": {*CORE, "wire", "memory", "transport", "engine"},
@@ -41,7 +42,7 @@ PARTS = {
     "scaffold": CORE,
     "cli": {
         *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing", "scaffold"}),
-        *("wire", "memory", "transport", "engine", "gateway", "forecast"),
+        *("wire", "memory", "transport", "engine", "gateway", "forecast", "monitor"),
     },
     "__main__": {"cli"},
 }

@@ -45,6 +45,7 @@ COMMANDS = {
     "extract": "Rebuild a RAM block from a recorded migration.",
     "codecs": "List the codecs, their parameters, and why one cannot be used.",
     "devices": "List the accelerators of a host, and why one cannot be used.",
+    "top": "Show what a running command is doing.",
     "advise": "Recommend a codec for a host, by rules or by measurement.",
     "new-codec": "Make a plugin to start from, with a codec that works.",
     "test-ca": "Make certificates to try TLS with.",
@@ -130,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    ctx: click.Context | None = None
     with _sigterm_interrupts(last=arguments is None):
         try:
             if instruction := os.environ.get(COMPLETE):
@@ -144,13 +146,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (Exception, KeyboardInterrupt) as error:
-            return _report(error, as_json="--json" in given)
+            return _report(error, ctx, as_json="--json" in given)
     return 0
 
 
-def _report(error: BaseException, *, as_json: bool) -> int:
+def _report(error: BaseException, ctx: click.Context | None, *, as_json: bool) -> int:
     """Tell the user what ended the command, and return the exit status."""
-    from codecs_core.cli.output import print_json, printable
+    from codecs_core.cli.log import Log
+    from codecs_core.cli.output import print_json
 
     kind, message, status = _explain(error)
     if os.environ.get(DEBUG):
@@ -158,7 +161,8 @@ def _report(error: BaseException, *, as_json: bool) -> int:
 
         traceback.print_exception(error)
     line = message if status == 130 else f"error: {message}"
-    print(f"{PROGRAM}: {printable(line)}", file=sys.stderr)
+    log = Log.current(ctx)
+    log.tell("failed", f"{PROGRAM}: {line}", kind=kind, error=message, status=status)
     if as_json:
         with contextlib.suppress(OSError):
             # On one line: a command may have printed a line for each object before.

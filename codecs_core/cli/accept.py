@@ -10,10 +10,12 @@ import click
 
 from codecs_core.cli.completion import uri_option
 from codecs_core.cli.migrate import monitor_options
+from codecs_core.cli.migrations import Teller
+from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import timeout_option
 from codecs_core.cli.output import json_option, print_json, printable
 from codecs_core.cli.progress import live, migration, migration_summary
-from codecs_core.cli.tls import insecure_option, refused, tls_options
+from codecs_core.cli.tls import insecure_option, tls_options
 
 if TYPE_CHECKING:
     from codecs_core.gateway.side import MigrationProgress
@@ -44,6 +46,7 @@ __all__ = ["command"]
 )
 @tls_options(listens=True)
 @insecure_option
+@monitoring_options("ingress")
 @timeout_option
 @json_option
 def command(
@@ -53,6 +56,7 @@ def command(
     multifd_channels: int,
     tls: TlsCredentials | None,
     insecure: bool,
+    monitoring: Monitoring,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -66,7 +70,8 @@ def command(
     from codecs_core.gateway.monitor import Monitor
 
     seen: deque[MigrationProgress] = deque(maxlen=1)
-    with Monitor(qmp) as monitor:
+    teller = Teller(monitoring, alone=True)
+    with monitoring, Monitor(qmp) as monitor:
         incoming = Incoming(
             monitor,
             listen,
@@ -75,11 +80,13 @@ def command(
             timeout=timeout,
             tls=tls,
             insecure=insecure,
-            on_refusal=refused,
+            on_refusal=monitoring.refused,
+            on_start=teller.begun,
+            on_end=teller.ended,
             report=seen.append,
         )
-        click.echo(f"listening on {incoming.address}", err=True)
-        with live(lambda: migration(seen[-1] if seen else None)):
+        monitoring.listening(incoming.address)
+        with live(lambda: migration(seen[-1] if seen else None), monitoring.log):
             done = incoming.run()
     if as_json:
         print_json(asdict(done) | {"ratio": done.ratio, "rate": done.rate})

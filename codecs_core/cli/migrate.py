@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from codecs_core.cli.completion import uri_option
+from codecs_core.cli.migrations import Teller
+from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import CodecCommand, chosen_codec, retry_option, timeout_option
 from codecs_core.cli.output import Command, json_option, print_json, printable
-from codecs_core.cli.progress import announce, live, migration, migration_summary
+from codecs_core.cli.progress import live, migration, migration_summary
 from codecs_core.cli.rates import rate_of
 from codecs_core.cli.tls import tls_options
 
@@ -64,6 +66,7 @@ def monitor_options(command: Command) -> Command:
     help="How long the guest may stand still; by default as it is set.",
 )
 @tls_options(listens=False)
+@monitoring_options("egress", listens=False)
 @retry_option
 @timeout_option
 @json_option
@@ -77,6 +80,7 @@ def command(
     max_bandwidth: float | None,
     downtime_limit: float | None,
     tls: TlsCredentials | None,
+    monitoring: Monitoring,
     retry_for: float,
     timeout: float,
     as_json: bool,
@@ -94,7 +98,8 @@ def command(
     from codecs_core.gateway.outgoing import Outgoing
 
     seen: deque[MigrationProgress] = deque(maxlen=1)
-    with Monitor(qmp) as monitor:
+    teller = Teller(monitoring, alone=True)
+    with monitoring, Monitor(qmp) as monitor:
         outgoing = Outgoing(
             monitor,
             to,
@@ -106,13 +111,15 @@ def command(
             retry_for=retry_for,
             timeout=timeout,
             tls=tls,
+            on_start=teller.begun,
+            on_end=teller.ended,
             report=seen.append,
         )
         try:
-            with live(lambda: migration(seen[-1] if seen else None)):
+            with live(lambda: migration(seen[-1] if seen else None), monitoring.log):
                 done = outgoing.run()
         except KeyboardInterrupt:
-            announce(outgoing.whereabouts(), always=True)
+            monitoring.log.tell("guest", outgoing.whereabouts())
             raise
     if as_json:
         print_json(asdict(done) | {"ratio": done.ratio, "rate": done.rate})

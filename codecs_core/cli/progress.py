@@ -14,6 +14,7 @@ from codecs_core.cli.output import console, duration, printable, rate, size
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from codecs_core.cli.log import Log
     from codecs_core.engine.progress import Progress
     from codecs_core.gateway.side import MigrationProgress
 
@@ -24,16 +25,16 @@ _BAR_WIDTH = 32
 
 
 @contextmanager
-def drawn(progress: Callable[[], Progress]) -> Iterator[None]:
-    """Draw what ``progress`` returns while the body runs, where stderr is a terminal."""
-    with live(lambda: _render(progress())):
+def drawn(progress: Callable[[], Progress], log: Log) -> Iterator[None]:
+    """Draw what ``progress`` returns while the body runs, where people read the ``log``."""
+    with live(lambda: _render(progress()), log):
         yield
 
 
 @contextmanager
-def live(render: Callable[[], RenderableType]) -> Iterator[None]:
-    """Draw what ``render`` returns while the body runs, where stderr is a terminal."""
-    if not sys.stderr.isatty():
+def live(render: Callable[[], RenderableType], log: Log) -> Iterator[None]:
+    """Draw what ``render`` returns while the body runs, where people read the ``log``."""
+    if not log.draws:
         yield
         return
     from rich.live import Live

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import click
 
 from codecs_core.cli.completion import complete_file, complete_uri
+from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import CodecCommand, local_parameters, timeout_option
 from codecs_core.cli.output import json_option, print_json
-from codecs_core.cli.tls import insecure_option, refused, tls_options
+from codecs_core.cli.tls import insecure_option, tls_options
 from codecs_core.errors import TransferError, UsageError
 
 if TYPE_CHECKING:
+    from codecs_core.cli.log import Log
     from codecs_core.memory.block import Block
     from codecs_core.memory.output import OutputFile
     from codecs_core.transport.tls import TlsCredentials
@@ -58,6 +60,7 @@ STREAM = "-"
 )
 @tls_options(listens=True)
 @insecure_option
+@monitoring_options("receiver")
 @timeout_option
 @json_option
 @click.pass_context
@@ -70,6 +73,7 @@ def command(
     sync_on_finish: bool,
     tls: TlsCredentials | None,
     insecure: bool,
+    monitoring: Monitoring,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -85,13 +89,16 @@ def command(
     its place, hidden, and the next transfer leaves out what of it is the same at the sender. The
     sender chooses the codec and the number of channels.
     """
-    from codecs_core.cli.progress import announce, drawn, summary
+    from codecs_core.cli.progress import drawn
     from codecs_core.engine.receiver import Receiver
 
     if as_json and dest == STREAM:
         raise UsageError("--json and DEST '-' both write to standard output; give one of them")
     with ExitStack() as stack:
-        target = _Destination(dest, stack, force=force, sync=sync_on_finish, resume=resume)
+        stack.enter_context(monitoring)
+        target = _Destination(
+            dest, stack, monitoring.log, force=force, sync=sync_on_finish, resume=resume
+        )
         receiver = stack.enter_context(
             Receiver(
                 uri,
@@ -101,27 +108,38 @@ def command(
                 parameters=local_parameters(ctx),
                 tls=tls,
                 insecure=insecure,
-                on_refusal=refused,
+                on_refusal=monitoring.refused,
             )
         )
         any_port = uri.startswith("tcp:") and uri.endswith(":0")
-        announce(f"listening on {receiver.address}", always=any_port)
-        with drawn(receiver.progress):
+        monitoring.listening(receiver.address, aside=not any_port)
+        with (
+            monitoring.session(
+                receiver.address, receiver.progress, None if as_json else "received"
+            ),
+            drawn(receiver.progress, monitoring.log),
+        ):
             done = receiver.receive(target.commit)
     if as_json:
         print_json({"files": [str(each.path) for each in target.files], **done.as_dict()})
-    else:
-        announce(f"received {summary(done)}")
 
 
 class _Destination:
     """Makes the blocks that a sender announces, in files that ``stack`` owns."""
 
     def __init__(
-        self, dest: str, stack: ExitStack, *, force: bool, sync: bool, resume: bool
+        self,
+        dest: str,
+        stack: ExitStack,
+        log: Log,
+        *,
+        force: bool,
+        sync: bool,
+        resume: bool,
     ) -> None:
         self.files: list[OutputFile] = []
         self._dest = dest
+        self._log = log
         self._force = force
         self._sync = sync
         self._resume = resume
@@ -177,19 +195,20 @@ class _Destination:
 
     def _tell_kept(self, kind: type[BaseException] | None, *_: object) -> None:
         """Say what a transfer that has failed leaves here."""
-        from codecs_core.cli.progress import announce
-
         for each in self.files:
             if each.partial.exists():
-                announce(
+                self._log.tell(
+                    "partial_kept",
                     f"kept what has come of {each.path} as {each.partial}; the same commands, run "
                     "again, go on from there",
-                    always=True,
+                    file=str(each.path),
+                    partial=str(each.partial),
                 )
             elif each.named and kind is not None:
-                announce(
+                self._log.tell(
+                    "whole_kept",
                     f"kept {each.path}, which is whole; the sender may not have been told",
-                    always=True,
+                    file=str(each.path),
                 )
 
     def _output(self, path: Path, *, keep: bool = False) -> OutputFile:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import threading
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from codecs_core.cli.completion import uri_option
+from codecs_core.cli.migrations import Teller
+from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
@@ -18,13 +17,13 @@ from codecs_core.cli.options import (
     retry_option,
     timeout_option,
 )
-from codecs_core.cli.output import Command, duration, printable, size
-from codecs_core.cli.tls import insecure_option, refused, tls_options
+from codecs_core.cli.output import Command
+from codecs_core.cli.tls import insecure_option, tls_options
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from codecs_core.gateway.relay import Migration, Relay
+    from codecs_core.gateway.relay import Relay
     from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["command"]
@@ -76,6 +75,7 @@ def _places(command: Command) -> Command:
 @retry_option
 @tls_options(listens=False)
 @insecure_option
+@monitoring_options("egress")
 @click.pass_context
 def egress(
     ctx: click.Context,
@@ -83,6 +83,7 @@ def egress(
     connect: str,
     tls: TlsCredentials | None,
     insecure: bool,
+    monitoring: Monitoring,
     checksum: bool,
     retry_for: float,
     timeout: float,
@@ -95,8 +96,9 @@ def egress(
     """
     from codecs_core.gateway.egress import Egress
 
-    _serve(
-        Egress(
+    teller = Teller(monitoring, as_json=as_json)
+    with monitoring:
+        relay = Egress(
             listen,
             connect,
             codec=chosen_codec(ctx),
@@ -105,10 +107,11 @@ def egress(
             timeout=timeout,
             tls=tls,
             insecure=insecure,
-            on_end=_Teller(as_json),
-            on_refusal=refused,
+            on_start=teller.begun,
+            on_end=teller.ended,
+            on_refusal=monitoring.refused,
         )
-    )
+        _serve(relay, monitoring)
 
 
 @command.command(
@@ -125,11 +128,13 @@ def egress(
 @_places
 @tls_options(listens=True)
 @insecure_option
+@monitoring_options("ingress")
 def ingress(
     listen: str,
     connect: str,
     tls: TlsCredentials | None,
     insecure: bool,
+    monitoring: Monitoring,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -139,67 +144,30 @@ def ingress(
     """
     from codecs_core.gateway.ingress import Ingress
 
-    _serve(
-        Ingress(
+    teller = Teller(monitoring, as_json=as_json)
+    with monitoring:
+        relay = Ingress(
             listen,
             connect,
             timeout=timeout,
             tls=tls,
             insecure=insecure,
-            on_end=_Teller(as_json),
-            on_refusal=refused,
+            on_start=teller.begun,
+            on_end=teller.ended,
+            on_refusal=monitoring.refused,
         )
-    )
+        _serve(relay, monitoring)
 
 
-def _serve(relay: Relay) -> None:
+def _serve(relay: Relay, monitoring: Monitoring) -> None:
     def drain(number: int, frame: FrameType | None) -> None:
         relay.stop()
 
     before = signal.signal(signal.SIGTERM, drain)
     try:
         with relay:
-            click.echo(f"listening on {relay.address}", err=True)
-            relay.serve()
+            monitoring.alive = relay.is_alive
+            monitoring.listening(relay.address)
+            relay.serve(monitoring.stopping)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Teller:
-    """Prints a line for each migration that has ended."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
-        self._lock = threading.Lock()
-
-    def __call__(self, migration: Migration) -> None:
-        seconds = time.monotonic() - migration.started
-        facts: dict[str, Any] = {
-            "peer": migration.peer,
-            "seconds": seconds,
-            "channels": len(migration.numbers),
-            "error": None if migration.error is None else str(migration.error),
-        }
-        if migration.bridge is not None:
-            bridge = migration.bridge
-            facts |= {
-                "packets": bridge.packets,
-                "pages": bridge.pages,
-                "channel_bytes": bridge.wire_bytes,
-                "main_bytes": bridge.main_bytes,
-            }
-        with self._lock:
-            if self._as_json:
-                print(json.dumps(facts), flush=True)
-            elif migration.error is not None:
-                line = f"migration from {migration.peer} failed: {migration.error}"
-                click.echo(printable(line), err=True)
-            else:
-                click.echo(
-                    printable(
-                        f"migration from {migration.peer} passed in {duration(seconds)}: "
-                        f"{facts['pages']} pages in {facts['packets']} packets, "
-                        f"{size(facts['channel_bytes'])} on {facts['channels']} channels"
-                    ),
-                    err=True,
-                )

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from codecs_core.cli.completion import complete_source, complete_uri
+from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
@@ -65,6 +66,7 @@ STREAM_NAME = "stdin"
     help="Leave out what the receiver proves to hold from an earlier transfer.",
 )
 @tls_options(listens=False)
+@monitoring_options("sender", listens=False)
 @timeout_option
 @json_option
 @click.pass_context
@@ -78,6 +80,7 @@ def command(
     verify: Verify,
     resume: bool,
     tls: TlsCredentials | None,
+    monitoring: Monitoring,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -91,11 +94,11 @@ def command(
     When the command ends with status 0, everything has arrived and is stored. Holes of sparse
     files are not sent.
     """
-    from codecs_core.cli.progress import announce, drawn, summary
+    from codecs_core.cli.progress import drawn
     from codecs_core.engine.sender import Sender
 
     chosen = ctx.get_parameter_source("multifd_channels") is not ParameterSource.DEFAULT
-    with Sender(
+    sender = Sender(
         uri,
         codec=chosen_codec(ctx),
         channels=multifd_channels if chosen else None,
@@ -105,16 +108,18 @@ def command(
         verify=verify,
         resume=resume,
         tls=tls,
-    ) as sender:
+    )
+    with monitoring, sender:
         for source in sources:
             _add(sender, source)
-        with drawn(sender.progress):
+        with (
+            monitoring.session(uri, sender.progress, None if as_json else "sent"),
+            drawn(sender.progress, monitoring.log),
+        ):
             sender.send()
             done = sender.finish()
     if as_json:
         print_json({"sources": list(sources), **done.as_dict()})
-    else:
-        announce(f"sent {summary(done)}")
 
 
 def _add(sender: Sender, source: str) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 from codecs_core.cli.output import Command
-from codecs_core.cli.progress import announce
 from codecs_core.errors import UsageError
 from codecs_core.transport.tls import TlsCredentials
 
-__all__ = ["insecure_option", "refused", "tls_options"]
+__all__ = ["insecure_option", "tls_options"]
 
 
 def tls_options(*, listens: bool) -> Callable[[Command], Command]:
@@ -49,11 +48,6 @@ def insecure_option(command: Command) -> Command:
         is_flag=True,
         help="Listen to other hosts without TLS: in networks where everybody is trusted.",
     )(command)
-
-
-def refused(why: str) -> None:
-    """Tell of a connection that was refused."""
-    announce(f"refused: {why}", always=True)
 
 
 def _creds(listens: bool) -> Callable[[Command], Command]:

@@ -6,9 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from codecs_core.codec import HARDWARE_PACKETS, SOFTWARE_PACKETS, Decoder, Encoder
+from codecs_core.codec import HARDWARE_PACKETS, SOFTWARE_PACKETS
 
 __all__ = ["ChannelProgress", "Counters", "Progress"]
 
@@ -34,6 +34,13 @@ class Counters:
         self.blocked_ns = 0
 
 
+class _Counting(Protocol):
+    """A codec's session, or what stands for one."""
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return its own counters."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelProgress:
     """One channel: pages by kind, bytes on the wire (headers included), and its time.
@@ -52,7 +59,7 @@ class ChannelProgress:
     statistics: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, channel: int, counters: Counters, session: Encoder | Decoder) -> ChannelProgress:
+    def of(cls, channel: int, counters: Counters, session: _Counting) -> ChannelProgress:
         """Take a snapshot."""
         return cls(
             channel,

@@ -19,7 +19,13 @@ from codecs_core.engine.resume import held
 from codecs_core.engine.session import Latch, Session
 from codecs_core.engine.shared import DataReader
 from codecs_core.engine.sync import SyncBarrier
-from codecs_core.errors import CodecsCoreError, ProtocolError, TransferError, UsageError
+from codecs_core.errors import (
+    ChecksumMismatch,
+    CodecsCoreError,
+    ProtocolError,
+    TransferError,
+    UsageError,
+)
 from codecs_core.memory.block import Block
 from codecs_core.transport.address import parse
 from codecs_core.transport.connect import carries_one_stream, listen
@@ -149,12 +155,13 @@ class Receiver:
     def progress(self) -> Progress:
         """Take a snapshot of how far the transfer is."""
         terms = self._terms
-        sizes = [each.size for each in terms.blocks.values()]
+        blocks = list(terms.blocks.values())
+        sizes = [each.size for each in blocks]
         return Progress(
             codec=terms.codec.name if terms.codec else "",
             page_size=terms.geometry.page_size,
             seconds=self._clock.seconds,
-            total_pages=None if None in sizes else sum(b.pages for b in terms.blocks.values()),
+            total_pages=None if None in sizes else sum(each.pages for each in blocks),
             skipped_pages=self._done.skipped_pages if self._done else 0,
             syncs=self._barrier.passed,
             channels=tuple(c.progress() for c in self._channels),
@@ -312,10 +319,10 @@ class Receiver:
         return not self._terms.shared
 
     def _check_sealed(self, done: wire.Done) -> None:
-        """Raise `ProtocolError` where the two ends have not heard what the other has said."""
+        """Raise `ChecksumMismatch` where the two ends have not heard what the other has said."""
         assert self._control is not None
         if not wire.is_sealed(done, self._control.done, self._control.agreed):
-            raise ProtocolError(
+            raise ChecksumMismatch(
                 f"DONE has the checksum {done.checksum}, which is not that of what was said: a "
                 "message was damaged on the way"
             )

@@ -210,14 +210,13 @@ class Sender:
 
     def progress(self) -> Progress:
         """Take a snapshot of how far the transfer is."""
-        sizes = [each.size for each in self._offer.blocks.values()]
+        blocks = list(self._offer.blocks.values())
+        sizes = [each.size for each in blocks]
         return Progress(
             codec=self._offer.codec.name,
             page_size=self._offer.geometry.page_size,
             seconds=self._clock.seconds,
-            total_pages=(
-                None if None in sizes else sum(b.pages for b in self._offer.blocks.values())
-            ),
+            total_pages=None if None in sizes else sum(each.pages for each in blocks),
             skipped_pages=self._remainder.skipped_pages,
             syncs=self._synced,
             channels=tuple(c.progress() for c in self._channels),

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from codecs_core.engine.arrival import Arrival
 from codecs_core.engine.control import Control
+from codecs_core.engine.progress import ChannelProgress, Counters
 from codecs_core.engine.session import Session
 from codecs_core.errors import LinkError, LinkTimeout, ProtocolError
 from codecs_core.gateway.transcode import Transcoder
@@ -30,19 +32,29 @@ _GRACE = 2.0
 """Seconds in which a destination that has closed a channel says that the guest has arrived."""
 
 
+@dataclass(slots=True)
+class _Passage:
+    """One multifd channel on its way through: from ``inbound`` to ``outbound``."""
+
+    number: int
+    inbound: Link
+    outbound: Link
+    transcoder: Transcoder
+    counters: Counters = field(default_factory=Counters)
+    syncs: int = 0
+
+
 class Bridge:
     """``main`` leads to a QEMU, ``control`` to the other relay.
 
-    ``wire_bytes`` counts what the channels carry between the relays, without their inits,
-    ``main_bytes`` what our QEMU has sent on the main channel.
+    ``main_bytes`` counts what our QEMU has sent on the main channel.
     """
 
     def __init__(self, session: Session, control: Control, main: Link) -> None:
         self._session = session
         self._control = control
         self._main = main
-        self._links: list[Link] = [main]
-        self._transcoders: list[Transcoder] = []
+        self._passages: list[_Passage] = []
         self._sent: dict[int, tuple[int, bool]] = {}
         self._joined: set[int] = set()
         self._missed: dict[int, float] = {}
@@ -53,10 +65,34 @@ class Bridge:
         self._main_closed = False
         self._arrived = threading.Event()
         self.main_bytes = 0
-        self.wire_bytes = 0
-        self.packets = 0
-        self.pages = 0
         session.on_failure(self._abort)
+
+    @property
+    def packets(self) -> int:
+        """Packets that have passed, SYNCs among them."""
+        return sum(each.counters.packets for each in self._passages)
+
+    @property
+    def pages(self) -> int:
+        """Pages that have passed."""
+        return sum(each.counters.normal_pages + each.counters.zero_pages for each in self._passages)
+
+    @property
+    def wire_bytes(self) -> int:
+        """What the channels carried between the relays, without their inits."""
+        return sum(each.counters.wire_bytes for each in self._passages)
+
+    @property
+    def syncs(self) -> int:
+        """SYNCs that have passed on a channel: all of them have the same ones."""
+        return max((each.syncs for each in self._passages), default=0)
+
+    def channels(self) -> tuple[ChannelProgress, ...]:
+        """Take a snapshot of every channel, in the order of their numbers."""
+        passages = sorted(self._passages, key=lambda each: each.number)
+        return tuple(
+            ChannelProgress.of(each.number, each.counters, each.transcoder) for each in passages
+        )
 
     def start(self, first: bytes = b"") -> None:
         """Begin to pass the main channel, of which ``first`` has been read already."""
@@ -75,15 +111,13 @@ class Bridge:
             self._joined.add(number)
             if transcoder.compresses:
                 self._sent[number] = (0, False)
-            self._links += [inbound, outbound]
-            self._transcoders.append(transcoder)
+            passage = _Passage(number, inbound, outbound, transcoder)
+            self._passages.append(passage)
         if self._session.error is not None:
             self._abort(self._session.error)
         self._session.start(
-            f"relay-channel-{number}",
-            self._channel, number, inbound, outbound, transcoder,
-            busy=transcoder.computes,
-        )  # fmt: skip
+            f"relay-channel-{number}", self._channel, passage, busy=transcoder.computes
+        )
 
     def wait(self) -> None:
         """Wait until all channels have ended. Raises what the migration failed with."""
@@ -94,10 +128,11 @@ class Bridge:
         self._closed = True
         self._control.close(drain=True)
         self._session.join()
-        for link in self._links:
-            link.close()
-        for transcoder in self._transcoders:
-            transcoder.close()
+        self._main.close()
+        for each in self._passages:
+            each.inbound.close()
+            each.outbound.close()
+            each.transcoder.close()
 
     def _main_out(self, data: bytes) -> None:
         """From our QEMU to the other relay."""
@@ -174,17 +209,18 @@ class Bridge:
                     "opened it"
                 )
 
-    def _channel(self, number: int, inbound: Link, outbound: Link, transcoder: Transcoder) -> None:
+    def _channel(self, passage: _Passage) -> None:
         """Pass a channel, and see to it that the other relay gets, or has sent, all of it."""
-        if transcoder.compresses:
-            self._pass(inbound, outbound, transcoder, lambda: self._tell(number))
+        number, outbound = passage.number, passage.outbound
+        if passage.transcoder.compresses:
+            self._pass(passage, passage.inbound, lambda: self._tell(number))
             outbound.end()
             self._tell(number, ended=True)
             with suppress(LinkError):
                 self._control.show_life()
         else:
-            arrival = Arrival(number, inbound, self._control, self._session)
-            whole = self._pass(arrival, outbound, transcoder, arrival.count)
+            arrival = Arrival(number, passage.inbound, self._control, self._session)
+            whole = self._pass(passage, arrival, arrival.count)
             outbound.end()
             if whole:
                 arrival.confirm()
@@ -195,16 +231,12 @@ class Bridge:
         count, _ = self._sent.get(number, (0, False))
         self._sent[number] = (count if ended else count + 1, ended)
 
-    def _pass(
-        self,
-        inbound: Link | Arrival,
-        outbound: Link,
-        transcoder: Transcoder,
-        count: Callable[[], None],
-    ) -> bool:
+    def _pass(self, passage: _Passage, inbound: Link | Arrival, count: Callable[[], None]) -> bool:
         """Pass packets until the channel ends; return whether it was its sender that ended it."""
+        transcoder, counters = passage.transcoder, passage.counters
         parser = ChannelParser(transcoder.geometry, init=False, checksum=transcoder.arrives_sealed)
         header: PacketHeader | None = None
+        waiting = time.perf_counter_ns()
         while received := inbound.receive_into(parser.buffer()):
             event = parser.advance(received)
             if isinstance(event, PacketHeader):
@@ -217,10 +249,12 @@ class Bridge:
             else:
                 continue
             assert header is not None
+            complete = time.perf_counter_ns()
             buffers = transcoder.recode(header, parser.raw_header, payload)
+            recoded = time.perf_counter_ns()
             count()
             try:
-                outbound.send(buffers)
+                passage.outbound.send(buffers)
             except LinkError:
                 # QEMU 7.2 sends a packet behind the last SYNC, and its destination may have all it
                 # needs, and have closed the channel, before that arrives.
@@ -228,10 +262,16 @@ class Bridge:
                     return False
                 raise
             came, went = len(parser.raw_header) + len(payload), sum(map(len, buffers))
-            with self._lock:
-                self.wire_bytes += went if transcoder.compresses else came
-                self.packets += 1
-                self.pages += header.normal_pages + header.zero_pages
+            sent = time.perf_counter_ns()
+            counters.codec_ns += recoded - complete
+            # The link between the relays: QEMU has a pace of its own.
+            counters.blocked_ns += sent - recoded if transcoder.compresses else complete - waiting
+            counters.wire_bytes += went if transcoder.compresses else came
+            counters.packets += 1
+            counters.normal_pages += header.normal_pages
+            counters.zero_pages += header.zero_pages
+            passage.syncs += header.sync
+            waiting = sent
         parser.close()
         return True
 
@@ -241,8 +281,10 @@ class Bridge:
         self._session.notify()
 
     def _abort(self, error: BaseException) -> None:
+        self._main.abort()
         with self._lock:
-            links = list(self._links)
-        for link in links:
-            link.abort()
+            passages = list(self._passages)
+        for each in passages:
+            each.inbound.abort()
+            each.outbound.abort()
         self._control.stop()

@@ -129,6 +129,7 @@ class Egress(Relay):
                 checksum=CHECKSUM if self._checksum else None,
                 retry_for=self._retry_for,
             )
+            migration.codec, migration.checksum = self._codec, self._checksum
             answer = control.offer(hello)
             if answer.repair and self._retry_for:
                 migration.keeper = Redialler(

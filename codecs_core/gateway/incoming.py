@@ -34,6 +34,8 @@ class Incoming(Side):
         tls: TlsCredentials | None = None,
         insecure: bool = False,
         on_refusal: Callable[[str], None] | None = None,
+        on_start: Callable[[Migration], None] | None = None,
+        on_end: Callable[[Migration], None] | None = None,
         report: Report | None = None,
     ) -> None:
         super().__init__(monitor, socket, report)
@@ -41,6 +43,7 @@ class Incoming(Side):
         self._on_refusal = on_refusal
         self._waiting = False
         self._ended: list[Migration] = []
+        self._on_end = on_end
         state = self._state()
         if state != "inmigrate":
             raise UsageError(
@@ -54,6 +57,7 @@ class Incoming(Side):
             timeout=timeout,
             tls=tls,
             insecure=insecure,
+            on_start=on_start,
             on_end=self._end,
             on_refusal=on_refusal,
             prepare=self._prepare,
@@ -121,6 +125,8 @@ class Incoming(Side):
             self._ended.append(migration)
         elif self._on_refusal is not None:
             self._on_refusal(str(migration.error))
+        if self._on_end is not None:
+            self._on_end(migration)
 
     def _look(self, migration: Migration) -> MigrationProgress:
         return MigrationProgress.of(self.monitor.run("query-migrate"), migration)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,8 @@ class Outgoing(Side):
     ``max_bandwidth`` (bytes of memory per second, before compression) and ``downtime_limit``
     (seconds) are QEMU's; ``None`` is no limit, and QEMU's own setting. ``socket`` is where QEMU
     meets the relay; by default beside the monitor's socket. ``retry_for`` is as for an `Egress`.
-    ``tls`` protects what leaves this host. ``report`` is told of the progress, several times a
+    ``tls`` protects what leaves this host. ``on_start`` and ``on_end`` are those of a `Relay`.
+    ``report`` is told of the progress, several times a
     second.
     """
 
@@ -48,6 +50,8 @@ class Outgoing(Side):
         retry_for: float = 0.0,
         timeout: float = 30.0,
         tls: TlsCredentials | None = None,
+        on_start: Callable[[Migration], None] | None = None,
+        on_end: Callable[[Migration], None] | None = None,
         report: Report | None = None,
     ) -> None:
         super().__init__(monitor, socket, report)
@@ -61,6 +65,7 @@ class Outgoing(Side):
             self._settings["downtime-limit"] = round(downtime_limit * 1000)
         self._was_running = False
         self._ended: list[Migration] = []
+        self._on_end = on_end
         self._relay = Egress(
             f"unix:{self._socket}",
             to,
@@ -69,7 +74,8 @@ class Outgoing(Side):
             retry_for=retry_for,
             timeout=timeout,
             tls=tls,
-            on_end=self._ended.append,
+            on_start=on_start,
+            on_end=self._end,
         )
 
     def run(self) -> MigrationProgress:
@@ -125,6 +131,11 @@ class Outgoing(Side):
         self._check()
         self._set(self._settings)
         _admit(self._socket, self.monitor.user)
+
+    def _end(self, migration: Migration) -> None:
+        self._ended.append(migration)
+        if self._on_end is not None:
+            self._on_end(migration)
 
     def _follow(self) -> MigrationProgress:
         while (progress := self._look()).status not in ENDED:

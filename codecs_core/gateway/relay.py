@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec
 from codecs_core.engine.keeper import LinkKeeper
 from codecs_core.engine.lobby import Lobby, Stranger
+from codecs_core.engine.progress import Progress
 from codecs_core.engine.session import Session
 from codecs_core.errors import (
     LinkError,
@@ -43,6 +44,8 @@ MAX_CHANNELS = 255
 """How many channels a migration may have; HELLO says so where nobody has told the number."""
 _PAUSE = 0.2
 """Seconds to wait where no connection can be taken in."""
+_LOOK = 10.0
+"""Seconds in which the relay must have looked at who has come."""
 _MIGRATIONS = 64
 """How many migrations may be under way at once."""
 
@@ -75,15 +78,31 @@ class Migration:
     thread: threading.Thread | None = None
     started: float = field(default_factory=time.monotonic)
 
+    def progress(self) -> Progress:
+        """Take a snapshot of how far it is: a relay knows no total."""
+        bridge = self.bridge
+        return Progress(
+            codec="" if self.codec is None else self.codec.name,
+            page_size=DEFAULT_GEOMETRY.page_size,
+            seconds=time.monotonic() - self.started,
+            total_pages=None,
+            skipped_pages=0,
+            syncs=0 if bridge is None else bridge.syncs,
+            channels=() if bridge is None else bridge.channels(),
+            checksum=self.checksum,
+            repairs=0 if self.keeper is None else self.keeper.repairs,
+        )
+
 
 class Relay:
     """Takes connections in on ``listen_uri`` and leads them on to ``connect_uri``.
 
     ``timeout`` is how many seconds the other relay may be silent. ``tls`` protects the link between
     the relays; what leads to a QEMU is in the clear. Where connections in the clear are taken in
-    from other hosts, ``insecure`` must be true. ``on_end`` is told of every migration that has
-    ended, ``on_refusal``, in a sentence, of every connection that was refused. Raises `UsageError`
-    for wrong arguments, `LinkError` where it cannot listen.
+    from other hosts, ``insecure`` must be true. ``on_start`` is told of every migration that is led
+    on, ``on_end`` of every one that has ended, of those that failed before, too; ``on_refusal``, in
+    a sentence, of every connection that was refused. Raises `UsageError` for wrong arguments,
+    `LinkError` where it cannot listen.
     """
 
     def __init__(
@@ -94,6 +113,7 @@ class Relay:
         timeout: float = 30.0,
         tls: TlsCredentials | None = None,
         insecure: bool = False,
+        on_start: Callable[[Migration], None] | None = None,
         on_end: Callable[[Migration], None] | None = None,
         on_refusal: Callable[[str], None] | None = None,
     ) -> None:
@@ -101,6 +121,7 @@ class Relay:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
         self._onward: Address = parse(connect_uri)
         self._timeout = timeout
+        self._on_start = on_start
         self._on_end = on_end
         self._on_refusal = on_refusal or (lambda why: None)
         self._geometry = DEFAULT_GEOMETRY
@@ -108,6 +129,7 @@ class Relay:
         self._lock = threading.Lock()
         self._serving = threading.Lock()
         self._stopping = threading.Event()
+        self._looked = time.monotonic()
         self._listener = self._listen(parse(listen_uri), tls, insecure)
         if self._listener.fileno() is None:
             self._listener.close()
@@ -122,12 +144,17 @@ class Relay:
         """Where connections are taken in, with the port that the system chose."""
         return self._listener.address
 
-    def serve(self) -> None:
-        """Serve migrations until `stop`; then wait for those under way."""
+    def is_alive(self) -> bool:
+        """Tell whether it takes connections in, or was told to stop."""
+        return self._stopping.is_set() or time.monotonic() - self._looked < _LOOK
+
+    def serve(self, on_stop: Callable[[], None] | None = None) -> None:
+        """Serve migrations until `stop`; then call ``on_stop``, and wait for those under way."""
         with self._serving:
             if not self._stopping.is_set():
                 self._lobby.open()
             while not self._stopping.is_set():
+                self._looked = time.monotonic()
                 try:
                     for stranger in self._lobby.poll():
                         if isinstance(stranger, Stranger):
@@ -140,9 +167,9 @@ class Relay:
                 self._tidy()
             self._lobby.close()
             self._listener.close()
-        for each in self.live():
-            if each.thread is not None:
-                each.thread.join()
+        if on_stop is not None:
+            on_stop()
+        self._wait()
 
     def stop(self) -> None:
         """Take no further migration. From any thread, or a signal's handler."""
@@ -162,9 +189,7 @@ class Relay:
             self._listener.close()
         # What was taken in meanwhile.
         self.abort()
-        for each in self.live():
-            if each.thread is not None:
-                each.thread.join()
+        self._wait()
 
     def __enter__(self) -> Self:
         return self
@@ -195,6 +220,14 @@ class Relay:
 
     # What they share.
 
+    def _wait(self) -> None:
+        """Wait until every migration has ended, and its end has been told."""
+        with self._lock:
+            migrations = list(self._migrations)
+        for each in migrations:
+            if each.thread is not None:
+                each.thread.join()
+
     def live(self) -> list[Migration]:
         """The migrations under way."""
         with self._lock:
@@ -224,6 +257,8 @@ class Relay:
         try:
             bridge = migration.bridge = self._connect(migration, link, first)
             if bridge is not None:
+                if self._on_start is not None:
+                    self._on_start(migration)
                 session.start("relay-channels", self._join_all, migration, bridge)
                 bridge.wait()
         except BaseException as error:

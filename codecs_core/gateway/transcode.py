@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
@@ -64,6 +65,14 @@ class Transcoder:
         ``raw`` is the header as it came, and is changed. Raises `ProtocolError`, `CodecError`.
         """
         raise NotImplementedError
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return the counters of the link's codec, as a codec's session does; from any thread."""
+        method = method_of(self.codec)
+        session: Encoder | Decoder | None = (
+            self._encoders.get(method) if self.compresses else self._decoders.get(method)
+        )
+        return {} if session is None else session.statistics()
 
     def close(self) -> None:
         """Release the codecs' sessions."""

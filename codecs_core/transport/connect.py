@@ -90,14 +90,14 @@ def listen(
     address: Address,
     make: LinkMaker = Link,
     *,
-    insecure: bool = False,
+    insecure: bool | None = False,
     remedy: str = "--tls-creds DIR (tls=...)",
 ) -> Listener:
     """Listen; ``make`` makes the links.
 
     Links in the clear come from this host only, unless ``insecure``: for other addresses it raises
-    `UsageError` with the ``remedy``. Raises `LinkError` naming the address and the reason: a port
-    in use, say.
+    `UsageError` with the ``remedy``, which is the only one where ``insecure`` is ``None``. Raises
+    `LinkError` naming the address and the reason: a port in use, say.
     """
     if isinstance(address, ExecAddress):
         return _Summoned(address, make)
@@ -111,10 +111,10 @@ def listen(
             return _SocketListener(_bind_unix(address.path), str(address), make, address.path)
         family, place = _resolve(address)
         if make is Link and not insecure and not ipaddress.ip_address(place[0]).is_loopback:
+            by_name = ", or --insecure (insecure=True) where the whole network is trusted"
             raise UsageError(
                 f"{address} can be reached from other hosts, and without TLS anybody there may "
-                f"connect; remedy: {remedy}, or --insecure (insecure=True) where the whole "
-                "network is trusted"
+                f"connect; remedy: {remedy}{'' if insecure is None else by_name}"
             )
         sock = socket.create_server(place, family=family, backlog=256)
     except OSError as error:

@@ -18,7 +18,7 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from codecs_core.codec import Buffer
-from codecs_core.errors import CorruptPayload, ProtocolError
+from codecs_core.errors import ChecksumMismatch
 
 __all__ = ["CHECKSUM", "check_header", "check_pages", "clear", "is_clear", "of_pages", "seal"]
 
@@ -52,23 +52,23 @@ def clear(header: memoryview | bytearray) -> None:
 
 
 def check_header(header: memoryview) -> None:
-    """Raise `ProtocolError` unless a header is the one that was sealed. Leaves it as it is."""
+    """Raise `ChecksumMismatch` unless a header is the one that was sealed. Leaves it as it is."""
     (sealed,) = _WORD.unpack_from(header, _HEADER)
     _WORD.pack_into(header, _HEADER, 0)
     actual = xxh3_64_intdigest(header)
     _WORD.pack_into(header, _HEADER, sealed)
     if actual != sealed:
-        raise ProtocolError(
+        raise ChecksumMismatch(
             f"a packet header has the checksum {actual:016x}, not {sealed:016x} as it says: it "
             "was damaged on the way"
         )
 
 
 def check_pages(checksum: int, pages: Buffer) -> None:
-    """Raise `CorruptPayload` unless a packet's decoded pages are the ones that were sealed."""
+    """Raise `ChecksumMismatch` unless a packet's decoded pages are the ones that were sealed."""
     actual = of_pages(pages)
     if actual != checksum:
-        raise CorruptPayload(
+        raise ChecksumMismatch(
             f"its pages have the checksum {actual:016x}, not {checksum:016x} as its header says: "
             "they were damaged on the way, or changed while they were sent"
         )

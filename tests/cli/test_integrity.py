@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from codecs_core import TransferError
+from codecs_core.cli.log import Log
 from codecs_core.cli.progress import summary
 from codecs_core.cli.recv import _Destination
 from codecs_core.engine.progress import Progress
@@ -85,7 +86,7 @@ class TestNames:
     @pytest.fixture
     def two(self, tmp_path: Path) -> Any:
         with ExitStack() as stack:
-            target = _Destination(str(tmp_path), stack, force=False, sync=True, resume=False)
+            target = _Destination(str(tmp_path), stack, Log(), force=False, sync=True, resume=False)
             for name in "ab":
                 block = target.open_block(name, 1, 4096)
                 block.close()

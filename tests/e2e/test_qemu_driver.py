@@ -122,6 +122,30 @@ def test_a_guest_moves(hosts: Hosts, codec: str, channels: int) -> None:
     hosts.assert_clean()
 
 
+def test_a_migration_is_watched(hosts: Hosts) -> None:
+    """By its metrics, from both sides."""
+    places = [f"unix:{hosts.place}/{side}.metrics" for side in ("egress", "ingress")]
+    accept, address = hosts.accept("--metrics", places[1])
+    options = ("--multifd-compression", "zstd", "--max-bandwidth", "100kB/s")
+    migrate = hosts.migrate(address, *options, "--downtime-limit", "0.001", "--metrics", places[0])
+    hosts.source.wait("active")
+    for place in places:
+        give_up = time.monotonic() + 30
+        while True:
+            top = subprocess.run(
+                [MULTIFD, "top", "--once", "--json", place], capture_output=True, check=True
+            )
+            seen = json.loads(top.stdout)["sessions"]
+            if seen and seen[0]["progress"]["pages"]:
+                break
+            assert time.monotonic() < give_up
+        assert seen[0]["progress"]["codec"] == "zstd"
+        assert len(seen[0]["progress"]["channels"]) == 2
+    migrate.process.terminate()
+    migrate.end(130)
+    accept.end(1)
+
+
 def test_a_plain_relay_on_the_way(hosts: Hosts, relay: Callable[..., Any]) -> None:
     accept, address = hosts.accept("--multifd-channels", "3")
     start = f"unix:{hosts.place}/egress"

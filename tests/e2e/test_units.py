@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import shlex
 import signal
 import socket
@@ -29,18 +30,29 @@ def test_a_unit_serves_its_socket(side: str, tmp_path: Path) -> None:
     start = setting(f"multifd-{side}.service", "Service", "ExecStart")
     program, *arguments = shlex.split(start.replace("%d", str(tmp_path / "pki")))
     assert Path(program).name == "multifd"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    assert setting(f"multifd-{side}.service", "Service", "Type") == "notify"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
         # systemd passes its first socket as descriptor 3.
         shell = f'exec "$@" 3<&{listening.fileno()}'
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
         relay = subprocess.Popen(
             ["bash", "-c", shell, "relay", MULTIFD, *arguments],
             pass_fds=[listening.fileno()],
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | told,
         )
         try:
             assert relay.stderr is not None
             assert relay.stderr.readline() == "listening on fd:3\n"
+            assert manager.recv(4096).startswith(b"READY=1\nSTATUS=0 under way, ")
+            while not manager.recv(4096).endswith(b"\nWATCHDOG=1"):
+                pass
             with socket.create_connection(listening.getsockname()[:2]) as stranger:
                 stranger.settimeout(20)
                 stranger.sendall(b"GET / HTTP/1.0\r\n" + bytes(64))
@@ -48,6 +60,8 @@ def test_a_unit_serves_its_socket(side: str, tmp_path: Path) -> None:
                 while stranger.recv(100):
                     pass
             relay.send_signal(signal.SIGTERM)
+            while manager.recv(4096) != b"STOPPING=1":
+                pass
             assert relay.wait(20) == 0
         finally:
             relay.kill()

@@ -21,6 +21,7 @@ from xxhash import xxh3_64
 
 from codecs_core import (
     Block,
+    ChecksumMismatch,
     CodecsCoreError,
     CorruptPayload,
     FileBlock,
@@ -139,7 +140,7 @@ class TestAnyBit:
         for each in packets:
             for bit in range(0, 8 * HEADER, 1 if codec == "none" else 37):
                 bad = flipped(b"".join(packets), 8 * before + bit)
-                with pytest.raises(ProtocolError, match="it was damaged on the way"):
+                with pytest.raises(ChecksumMismatch, match="it was damaged on the way"):
                     received(codec, bad, MemoryBlock("ram", bytearray(len(MEMORY)), PAGE))
             before += len(each)
 
@@ -262,12 +263,12 @@ class TestHostile:
     def test_of_pages(self, joined: tuple[Peer, Running, socket.socket]) -> None:
         peer, running, channel = joined
         channel.sendall(self.sealed(b"x" * PAGE, pages=b"y" * PAGE))
-        self.fails(peer, running, CorruptPayload, "packet 7: its pages have the checksum")
+        self.fails(peer, running, ChecksumMismatch, "packet 7: its pages have the checksum")
 
     def test_of_a_header(self, joined: tuple[Peer, Running, socket.socket]) -> None:
         peer, running, channel = joined
         channel.sendall(packet(b"x" * PAGE, 0))
-        self.fails(peer, running, ProtocolError, "not 0000000000000000 as it says")
+        self.fails(peer, running, ChecksumMismatch, "not 0000000000000000 as it says")
 
     def test_of_what_was_said(self, joined: tuple[Peer, Running, socket.socket]) -> None:
         peer, running, channel = joined
@@ -275,7 +276,7 @@ class TestHostile:
         channel.close()
         done = control.Done(1, 0, 0, {})
         peer.send(control.seal(done, xxh3_64(b"another HELLO, another ACCEPT")))
-        self.fails(peer, running, ProtocolError, "a message was damaged on the way")
+        self.fails(peer, running, ChecksumMismatch, "a message was damaged on the way")
 
     def test_that_are_left_out_in_the_end(
         self, joined: tuple[Peer, Running, socket.socket]
@@ -283,7 +284,7 @@ class TestHostile:
         peer, running, channel = joined
         channel.close()
         peer.send(control.Done(0, 0, 0, {}))
-        self.fails(peer, running, ProtocolError, "DONE has the checksum None")
+        self.fails(peer, running, ChecksumMismatch, "DONE has the checksum None")
 
     def test_of_another_kind(self, against_receiver: tuple[Peer, Running]) -> None:
         peer, running = against_receiver

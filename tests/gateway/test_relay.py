@@ -16,6 +16,7 @@ import pytest
 from codecs_core import CodecsCoreError, get_codec
 from codecs_core.codec import Geometry
 from codecs_core.engine.channel import method_of
+from codecs_core.gateway import relay as relay_module
 from codecs_core.gateway.egress import Egress, owner_of
 from codecs_core.gateway.ingress import Ingress
 from codecs_core.gateway.relay import Migration
@@ -260,6 +261,25 @@ def test_one_after_another_and_several_at_once(pair: Callable[..., Pair], channe
     assert len(relays.destination.main()) == 4
     streams = [bytes(each) for each in relays.destination.streams if each[:4] != b"QEVM"]
     assert {each[23] for each in streams} == {1, 2, 3, 4}
+
+
+def test_a_relay_that_looks_at_nobody_is_not_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd's watchdog asks; one that was told to stop lets the migrations end in peace."""
+    monkeypatch.setattr(relay_module, "_LOOK", 0.3)
+    with Ingress(f"unix:{tmp_path}/in", f"unix:{tmp_path}/on") as idle:
+        time.sleep(0.4)
+        assert not idle.is_alive()
+        serving = threading.Thread(target=idle.serve)
+        serving.start()
+        give_up = time.monotonic() + 20
+        while not idle.is_alive():
+            assert time.monotonic() < give_up
+        idle.stop()
+        serving.join()
+        time.sleep(0.4)
+        assert idle.is_alive()
 
 
 NIL, ONE, TWO = (UUID(int=number) for number in range(3))
