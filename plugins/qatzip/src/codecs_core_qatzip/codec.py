@@ -17,11 +17,13 @@ from codecs_core.codec import (
     parameter,
 )
 from codecs_core.device import Device, GuardedDecoder, GuardedEncoder
-from codecs_core.errors import CodecUnavailable, ParameterError
+from codecs_core.errors import CodecUnavailable, CorruptPayload, ParameterError
+from codecs_core.file_format import FilePacker, Look, Member
 from codecs_core.reader import open_members
 from codecs_core_qatzip import member
 from codecs_core_qatzip.codes import LibraryError
 from codecs_core_qatzip.library import build_info
+from codecs_core_qatzip.packer import MembersPacker
 from codecs_core_qatzip.software import (
     REMEDY,
     SoftwareDecoder,
@@ -48,6 +50,7 @@ class QatzipCodec(Codec):
     name = "qatzip"
     method = 16
     suffix = ".gz"
+    magic = (member.MAGIC,)
     level: int = parameter(1, minimum=1, maximum=9, help="Effort: 1 is fastest, 9 packs tightest.")
     backend: str = parameter(
         "auto",
@@ -150,6 +153,27 @@ class QatzipCodec(Codec):
             return member
 
         return open_members(source, codec=self.name, start=start, errors=(igzip_lib.IsalError,))
+
+    def file_packer(self) -> FilePacker:
+        """Make what packs a file: a member for each 512 KiB, as `compress` writes them."""
+        return MembersPacker(self.encoder)
+
+    def measure(self, look: Look, /) -> Member | None:
+        """Tell the sizes of a member with QATzip's extra field."""
+        return member.measure(look)
+
+    def decompress_member(self, data: memoryview, length: int, /) -> bytes:
+        """Return what a member decodes to, in one call."""
+        igzip_lib = library("isal.igzip_lib")
+        stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
+        try:
+            # libdeflate would not tell what is left over behind the end of its stream.
+            content: bytes = stream.decompress(data, length + 1)
+        except igzip_lib.IsalError as error:
+            raise CorruptPayload(f"qatzip: the data is damaged: {error}") from error
+        if len(content) != length or not stream.eof or stream.unused_data:
+            raise CorruptPayload("qatzip: a member is not of the sizes that its header announces")
+        return content
 
     def _threshold(self) -> int:
         # libqatzip by itself decides this for itself.

@@ -11,17 +11,18 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
+from codecs_core import file_format
 from codecs_core.codec import Buffer
 from codecs_core.errors import CorruptPayload
 
-__all__ = ["FOOTER", "HEADER", "Member", "check", "members", "pack"]
+__all__ = ["FOOTER", "HEADER", "MAGIC", "Member", "check", "measure", "members", "pack"]
 
 HEADER: Final = Struct("<3sBIBBH2sHII")
 """Magic and method, flags, mtime, XFL, OS; XLEN, subfield id and size; source and deflate sizes."""
 FOOTER: Final = Struct("<II")
 """CRC-32 and size of the source."""
 
-_MAGIC: Final = b"\x1f\x8b\x08"
+MAGIC: Final = b"\x1f\x8b\x08"
 _FLAG_EXTRA: Final = 0x04
 _EXTRA_SIZE: Final = 12
 _FIELD_SIZE: Final = 8
@@ -42,7 +43,7 @@ def pack(level: int, source_size: int, crc: int, deflated: Buffer) -> bytes:
     return b"".join(
         (
             HEADER.pack(
-                _MAGIC, _FLAG_EXTRA, 0, _XFL.get(level, 0), _UNKNOWN_OS,
+                MAGIC, _FLAG_EXTRA, 0, _XFL.get(level, 0), _UNKNOWN_OS,
                 _EXTRA_SIZE, b"QZ", _FIELD_SIZE, source_size, len(deflated),
             ),
             deflated,
@@ -70,7 +71,7 @@ def members(payload: memoryview, expected: int) -> Iterator[Member]:
         (
             magic, flags, _, _, _, extra_size, field, field_size, source_size, deflate_size,
         ) = HEADER.unpack_from(payload, at)  # fmt: skip
-        if magic != _MAGIC or flags != _FLAG_EXTRA:
+        if magic != MAGIC or flags != _FLAG_EXTRA:
             raise CorruptPayload(f"qatzip: no gzip member with an extra field begins at {at}")
         if (extra_size, field, field_size) != (_EXTRA_SIZE, b"QZ", _FIELD_SIZE):
             raise CorruptPayload(f"qatzip: the extra field of the member at {at} is not QATzip's")
@@ -92,3 +93,16 @@ def members(payload: memoryview, expected: int) -> Iterator[Member]:
         expected -= source_size
     if expected:
         raise CorruptPayload(f"qatzip: the payload ends {expected} bytes before its packet")
+
+
+def measure(look: file_format.Look) -> file_format.Member | None:
+    """Tell the sizes of a member that has the extra field; see `FileFormat.measure`."""
+    head = look(0, HEADER.size)
+    if len(head) < HEADER.size:
+        return None
+    magic, flags, _, _, _, extra_size, field, field_size, length, deflate_size = HEADER.unpack(head)
+    if (magic, flags) != (MAGIC, _FLAG_EXTRA):
+        return None
+    if (extra_size, field, field_size) != (_EXTRA_SIZE, b"QZ", _FIELD_SIZE):
+        return None
+    return file_format.Member(HEADER.size + deflate_size + FOOTER.size, length)
