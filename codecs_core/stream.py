@@ -121,15 +121,14 @@ def cpus() -> int:
 def _reader(
     file: Path | BinaryIO, codec: str | Codec | None, threads: int, parameters: dict[str, Any]
 ) -> FileReader:
-    path = _path(file)
-    below = io.FileIO(path) if path is not None else file
+    below, owned = _opened(file, "r")
     try:
         source = Source(below)
         chosen = get_codec(codec or _recognised(source, below), **parameters)
         _check_format(chosen)
-        return FileReader(source, below, chosen, threads, owned=path is not None)
+        return FileReader(source, below, chosen, threads, owned=owned)
     except BaseException:
-        if path is not None:
+        if owned:
             below.close()
         raise
 
@@ -141,16 +140,15 @@ def _writer(
     threads: int,
     parameters: dict[str, Any],
 ) -> FileWriter:
-    path = _path(file)
-    chosen = get_codec(codec or _by_suffix(path), **parameters)
+    chosen = get_codec(codec or _by_suffix(file), **parameters)
     _check_format(chosen)
     packer = chosen.file_packer()
     try:
-        below = io.FileIO(path, kind) if path is not None else file
+        below, owned = _opened(file, kind)
     except BaseException:
         packer.close()
         raise
-    return FileWriter(below, packer, chosen, threads, mode=f"{kind}b", owned=path is not None)
+    return FileWriter(below, packer, chosen, threads, mode=f"{kind}b", owned=owned)
 
 
 def _checked(mode: str) -> tuple[str, bool]:
@@ -174,13 +172,13 @@ def _threads(threads: int | None) -> int:
     return threads
 
 
-def _path(file: Path | BinaryIO) -> str | bytes | None:
-    """The path that was given; ``None`` for a file object."""
+def _opened(file: Path | BinaryIO, kind: str) -> tuple[BinaryIO, bool]:
+    """The file below, and whether it was opened here."""
     if isinstance(file, str | bytes | os.PathLike):
-        return os.fspath(file)
+        return io.FileIO(os.fspath(file), kind), True
     if not hasattr(file, "read") and not hasattr(file, "write"):
         raise UsageError(f"{file!r} is neither a path nor a binary file")
-    return None
+    return file, False
 
 
 def _recognised(source: Source, file: BinaryIO) -> str:
@@ -195,14 +193,17 @@ def _recognised(source: Source, file: BinaryIO) -> str:
         return found[0]
     place = f"{os.fsdecode(name)} is" if isinstance(name, str | bytes) else "the file is"
     raise UsageError(
-        f"{place} in no format of an installed codec; remedy: codec=..., or install the one that "
-        "wrote it"
+        f"{place} in no format of an installed codec; remedy: name the codec, or install "
+        "the one that wrote it"
     )
 
 
-def _by_suffix(path: str | bytes | None) -> str:
-    name = default_registry().by_suffix(os.fsdecode(path)) if path is not None else None
+def _by_suffix(file: Path | BinaryIO) -> str:
+    """The codec that a file to write is named after."""
+    if not isinstance(file, str | bytes | os.PathLike):
+        raise UsageError("a file object does not tell the codec to write with; remedy: name it")
+    path = os.fsdecode(file)
+    name = default_registry().by_suffix(path)
     if name is None:
-        place = "a file object" if path is None else repr(os.fsdecode(path))
-        raise UsageError(f"{place} does not tell the codec to write with; remedy: codec=...")
+        raise UsageError(f"{path} does not tell the codec to write with; remedy: name it")
     return name

@@ -112,7 +112,7 @@ def _default() -> str:
 
 def _at(codec: Codec, digit: int) -> Codec:
     """The codec at a level that is as far up its range as ``digit`` is from 1 to 9."""
-    [level] = [each for each in codec.parameters() if each.field == "level"] or [None]
+    level = next((each for each in codec.parameters() if each.field == "level"), None)
     if level is None or level.maximum is None:
         raise UsageError(f"codec {codec.name!r} has no levels; -{digit} means nothing to it")
     if getattr(codec, level.field) != level.default:

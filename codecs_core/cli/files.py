@@ -141,12 +141,11 @@ def _convert(name: str, how: How) -> Done:
                 raise UsageError("standard input is a terminal; name a file, or pipe something in")
             return _transform(sys.stdin.buffer, _stdout(), Done(name, STREAM), how)
         if how.stdout:
-            source = stack.enter_context(open(name, "rb", buffering=0))
-            return _transform(source, _stdout(), Done(name, STREAM), how)
+            plain = stack.enter_context(open(name, "rb", buffering=0))
+            return _transform(plain, _stdout(), Done(name, STREAM), how)
         output = _output_name(name, how)
-        source = stack.enter_context(_open_source(name, how))
-        before = os.fstat(source.fileno())
-        _check_source(name, before, how)
+        source, before = _open_source(name, how)
+        stack.enter_context(source)
         result = stack.enter_context(OutputFile(output, force=how.force, sync=True))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         target = stack.enter_context(
@@ -246,16 +245,25 @@ def _output_name(name: str, how: How) -> str:
     )
 
 
-def _open_source(name: str, how: How) -> BinaryIO:
+def _open_source(name: str, how: How) -> tuple[BinaryIO, os.stat_result]:
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     if not how.force:
         if os.path.islink(name):
             raise UsageError(f"{name} is a symbolic link; --force follows it")
         flags |= os.O_NOFOLLOW
-    return os.fdopen(os.open(name, flags), "rb", buffering=0)
+    fd = os.open(name, flags)
+    try:
+        found = os.fstat(fd)
+        _check_source(name, found, how)
+        return os.fdopen(fd, "rb", buffering=0), found
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def _check_source(name: str, found: os.stat_result, how: How) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"{name} is a directory; name the files in it")
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{name} is no regular file; --stdout reads it nevertheless")
     if found.st_nlink > 1 and not how.keep and not how.force:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import lz4.frame
 import pytest
@@ -46,12 +47,24 @@ def _unzstd(file: bytes) -> bytes:
         return reader.read()
 
 
+def _unlz4(file: bytes) -> bytes:
+    with lz4.frame.open(io.BytesIO(file)) as reader:
+        content: bytes = reader.read()
+    return content
+
+
 FORMATS = {
     each.codec: each
     for each in (
-        Format("qatzip", ".gz", gzip.compress, gzip.decompress, ("gzip", "pigz", "igzip", "qzip")),
+        Format(
+            "qatzip",
+            ".gz",
+            partial(gzip.compress, compresslevel=6),
+            gzip.decompress,
+            ("gzip", "pigz", "igzip", "qzip"),
+        ),
         Format("zstd", ".zst", zstandard.compress, _unzstd, ("zstd",)),
-        Format("lz4", ".lz4", lz4.frame.compress, lz4.frame.decompress, ("lz4",)),
+        Format("lz4", ".lz4", lz4.frame.compress, _unlz4, ("lz4",)),
         Format("zlib", ".zz", zlib.compress, zlib.decompress, ()),
     )
 }

@@ -49,7 +49,7 @@ def test_a_file_that_nothing_names(tmp_path: Path) -> None:
         if isinstance(file, io.IOBase):
             assert not file.closed
             file.close()
-    with pytest.raises(UsageError, match=r"/new' does not tell the codec to write with"):
+    with pytest.raises(UsageError, match=r"/new does not tell the codec to write with"):
         codecs_core.open(tmp_path / "new", "wb")
     with pytest.raises(UsageError, match="a file object does not tell the codec"):
         codecs_core.open(io.BytesIO(), "wb")
