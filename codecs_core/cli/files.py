@@ -165,7 +165,7 @@ def _transform(source: BinaryIO, target: BinaryIO, done: Done, how: How) -> Done
     """Move everything, and count."""
     started = time.monotonic()
     total = os.fstat(source.fileno()).st_size if done.source != STREAM else 0
-    taken, given = _Counted(source), _Counted(target)
+    taken, given = _Counted(source, done.source), _Counted(target, done.output)
 
     def count() -> None:
         done.source_bytes, done.output_bytes = taken.count, given.count
@@ -193,9 +193,9 @@ def _transform(source: BinaryIO, target: BinaryIO, done: Done, how: How) -> Done
 class _Counted:
     """A file, read or written, and how many bytes went through."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
-        self.name = file.name
+        self.name = name
         self.count = 0
 
     @property

@@ -43,8 +43,9 @@ class TestHelp:
     def test_shows_a_line_for_every_command(self, multifd: Multifd) -> None:
         result = multifd("--help")
         assert (result.status, result.err) == (0, "")
+        width = max(map(len, cli.COMMANDS))
         for name, line in cli.COMMANDS.items():
-            assert f"  {name.ljust(8)} {line}\n" in result.out
+            assert f"  {name.ljust(width)}  {line}\n" in result.out
         for topic in (
             "Exit status:",
             "Examples:",
