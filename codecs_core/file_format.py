@@ -148,8 +148,9 @@ class FileFormat:
         """Tell the sizes of a member, without decoding it; ``None`` where that cannot be told.
 
         ``look`` shows the member from its first byte on, and may be asked for any part of it. The
-        bytes come from a file and may be anything. Nothing is raised for them, and no answer is
-        believed: `decompress_member` is held to it.
+        bytes come from a file and may be anything; nothing is raised for them. Whoever decodes the
+        member holds the answer against what comes out: `decompress_member`, and for a member of
+        more than 8 MiB, which is read as a stream, the decompressor of `open_reader`.
         """
         return None
 

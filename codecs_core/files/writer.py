@@ -53,7 +53,7 @@ class FileWriter(io.BufferedIOBase):
         size = len(rest)
         whole = self._packer.piece_size
         # Bytes cannot change any more, so that threads may work on them where they are.
-        lasting = type(data) is bytes
+        lasting = type(rest.obj) is bytes
         while rest:
             if lasting and not self._piece and len(rest) >= whole:
                 self._pack(rest[:whole])
