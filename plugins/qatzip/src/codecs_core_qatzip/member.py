@@ -8,6 +8,7 @@ layout is that of ``src/qatzip_gzip.c`` in QATzip.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -15,7 +16,7 @@ from codecs_core import file_format
 from codecs_core.codec import Buffer
 from codecs_core.errors import CorruptPayload
 
-__all__ = ["FOOTER", "HEADER", "MAGIC", "Member", "check", "measure", "members", "pack"]
+__all__ = ["FOOTER", "HEADER", "MAGIC", "Member", "check", "measure", "members", "pack", "packets"]
 
 HEADER: Final = Struct("<3sBIBBH2sHII")
 """Magic and method, flags, mtime, XFL, OS; XLEN, subfield id and size; source and deflate sizes."""
@@ -110,3 +111,28 @@ def measure(look: file_format.Look) -> file_format.Member | None:
     if max(length, deflate_size) > _LARGEST:
         return None
     return file_format.Member(HEADER.size + deflate_size + FOOTER.size, length)
+
+
+def packets(data: memoryview, most: int) -> list[Member] | None:
+    """Group the members of a file to packets that decode to at most ``most`` bytes.
+
+    ``None`` where it is not made of whole members with the extra field alone, none of them larger:
+    it may still be a gzip file. Nothing is decoded, and no footer looked at.
+    """
+    found = []
+    at = begin = length = 0
+    while at < len(data):
+        each = measure(partial(_look, data, at))
+        if each is None or not 0 < each.length <= most or each.size > len(data) - at:
+            return None
+        if length + each.length > most or at + each.size - begin > 2 * most:
+            found.append(Member(data[begin:at], length))
+            begin, length = at, 0
+        at += each.size
+        length += each.length
+    found.append(Member(data[begin:], length))
+    return found if data else None
+
+
+def _look(data: memoryview, at: int, offset: int, size: int) -> memoryview:
+    return data[at + offset : at + offset + size]
