@@ -1,10 +1,10 @@
-# make run · make test · make fuzz · make bench · make lint · make docs
+# make run · make test · make fuzz · make bench · make lint · make docs · make wheels
 # Each sets up what it needs: system packages (apt) and .venv.
 
 READY := .venv/.ready
 PYTHON := .venv/bin/python
 
-.PHONY: run test fuzz bench lint docs clean
+.PHONY: run test fuzz bench lint docs wheels clean
 
 run: $(READY)
 	$(PYTHON) tools/demo.py
@@ -34,10 +34,16 @@ bench: $(READY)
 docs: $(READY)
 	.venv/bin/pytest -q tests/test_docs.py
 
-clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
+# All distributions, in dist/; built twice, to the same bytes.
+wheels: $(READY)
+	rm -rf dist
+	$(PYTHON) tools/wheels.py --check
 
-$(READY): tools/setup tools/libqatzip tools/libqpl tools/build_flag.py setup.py pyproject.toml \
+clean:
+	rm -rf .venv build dist share .mypy_cache .ruff_cache .pytest_cache
+
+$(READY): tools/setup tools/libqatzip tools/libqpl tools/build_flag.py tools/distribution.py \
+		VERSION setup.py pyproject.toml \
 		$(wildcard integrations/*/pyproject.toml) \
 		$(wildcard plugins/*/pyproject.toml plugins/*/setup.py plugins/*/src/*/*_build.py) \
 		$(wildcard plugins/*/src/*/*.[ch]) \

@@ -73,24 +73,26 @@ def main() -> int:
     engine = engine_costs(channels=CHANNELS)
     with real_pages(max(LINKS.values()) * MIB) as pages, namespace():
         for gbit, mib in LINKS.items():
-            sample, found = measured(chosen, pages, mib)
+            sample = sampled(pages, mib)
             plan = Plan(
                 memory=mib * MIB, channels=CHANNELS, cpus=cpus, peer_cpus=None, zero=sample.zero,
                 engine=engine,
             )  # fmt: skip
-            shape(gbit)
-            bandwidth = link_bandwidth()
-            for codec, each in zip(chosen, found, strict=True):
-                runs = [transfer(codec, pages, plan) for _ in range(options.rounds)]
-                rows.append(row(codec, each, plan, gbit, bandwidth, runs))
-            if gbit != LIVE["gbit"]:
-                continue
             live = dataclasses.replace(
                 plan, dirty_rate=LIVE["dirty_rate"], downtime_limit=LIVE["downtime_limit"]
             )
-            for codec, each in zip(chosen, found, strict=True):
-                runs = [migrate(codec, pages, live) for _ in range(options.rounds)]
-                rows.append(row(codec, each, live, gbit, bandwidth, runs) | {"live": True})
+            shape(gbit)
+            bandwidth = link_bandwidth()
+            found = []
+            for codec in chosen:
+                # Just before it is used: what else the machine does changes within minutes.
+                each = measure(codec, sample, channels=CHANNELS, cpus=cpus, one_host=True)
+                found.append(each)
+                runs = [transfer(codec, pages, plan) for _ in range(options.rounds)]
+                rows.append(row(codec, each, plan, gbit, bandwidth, runs))
+                if gbit == LIVE["gbit"]:
+                    runs = [migrate(codec, pages, live) for _ in range(options.rounds)]
+                    rows.append(row(codec, each, live, gbit, bandwidth, runs) | {"live": True})
     show(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
@@ -106,16 +108,12 @@ def main() -> int:
     return int(worst > WANTED)
 
 
-def measured(chosen: list[Codec], pages: mmap.mmap, mib: int) -> tuple[Sample, list[Measured]]:
-    """Measure codecs, as ``--measure`` does, with a sample of what is sent."""
+def sampled(pages: mmap.mmap, mib: int) -> Sample:
+    """Take a sample of what is sent, as ``--sample`` does."""
     with tempfile.NamedTemporaryFile() as file, memoryview(pages)[: mib * MIB] as part:
         file.write(part)
         file.flush()
-        sample = of_file(file.name)
-    cpus = len(os.sched_getaffinity(0))
-    return sample, [
-        measure(each, sample, channels=CHANNELS, cpus=cpus, one_host=True) for each in chosen
-    ]
+        return of_file(file.name)
 
 
 def label(codec: Codec) -> str:

@@ -10,8 +10,8 @@ does.
 *Time* and *downtime* are the source QEMU's own figures, *link* what the interface counted both
 ways, *CPU* what both QEMUs and both relays used from the beginning of the migration to its end,
 *peak* the most memory that a relay ever had. *Bare* is without checksums, and without what it takes
-to make lost connections again; *socat* forwards bytes in both places, as the simplest that could
-stand there. At 100 Mbit/s a single round is enough: the link alone decides, to a few thousandths.
+to make lost connections again. At 100 Mbit/s a single round is enough: the link alone decides, to a
+few thousandths.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ METHODS = {
     "QEMU none": ("qemu", "none", {}),
     "QEMU zlib": ("qemu", "zlib", {}),
     "QEMU zstd": ("qemu", "zstd", {}),
-    "socat": ("socat", "none", {}),
     "gateway none": ("gateway", "none", {}),
     "gateway none, bare": ("gateway", "none", {"bare": True}),
     "gateway lz4": ("gateway", "lz4", {}),
@@ -161,18 +160,7 @@ class Migration:
             else:
                 onward, start = f"unix:{self.place}/in", f"unix:{self.place}/out"
                 destination.cmd("migrate-incoming", uri=onward)
-            if kind == "socat":
-                ways = {
-                    "ingress": (DESTINATION, f"tcp-listen:{PORT},fork", f"unix:{self.place}/in"),
-                    "egress": (
-                        SOURCE, f"unix-listen:{self.place}/out,fork", f"tcp:{ADDRESS}:{PORT}"
-                    ),
-                }  # fmt: skip
-                for side, (host, *ends) in ways.items():
-                    self.start(side, host, "socat", "-b", str(PACKET), *ends)
-                time.sleep(0.5)
-                uri = start
-            elif kind == "gateway":
+            if kind == "gateway":
                 self.relay(
                     "ingress", DESTINATION, "--listen", uri, "--connect", onward, "--insecure"
                 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -321,4 +322,22 @@ def stranger_pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_authority(place)
     issue(place, "server", ["localhost", "127.0.0.1", "::1"])
     issue(place, "client", ["alice"])
+    return place
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The core and one plugin, as tools/wheels.py builds and checks distributions."""
+    place = tmp_path_factory.mktemp("wheelhouse")
+    root = Path(__file__).parents[1]
+    command = [
+        sys.executable,
+        "tools/wheels.py",
+        "--check",
+        f"--outdir={place}",
+        ".",
+        "plugins/lz4",
+    ]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return place

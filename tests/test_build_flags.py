@@ -261,7 +261,7 @@ def test_an_sdist_stands_alone(
     (source,) = (tmp_path / "unpacked").iterdir()
     names = {str(each.relative_to(source)) for each in source.rglob("*") if each.is_file()}
     assert not any(each.is_symlink() for each in source.rglob("*"))
-    assert {"README.md", "CHANGELOG.md", "build_flag.py", "tests/double.c"} <= names
+    assert {"README.md", "VERSION", "build_flag.py", "distribution.py", "tests/double.c"} <= names
     assert not any(each.endswith((".so", "_build.json")) for each in names)
     flags = [each for each in (QATZIP, QPL, ISAL) if each.plugin == plugin]
     enabled = [f"-C--enable-{each.name}" for each in flags]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import venv
@@ -55,18 +54,15 @@ def tracked() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment: the core, the example, and what they ask for; nothing of ours."""
+def stranger(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment: the core's wheel, a new plugin, what they ask for; nothing of ours."""
     place = tmp_path_factory.mktemp("stranger")
-    leave = shutil.ignore_patterns("*.egg-info", "__pycache__", "build", "*.so", "*.o", "_kernel.c")
-    core = place / "core"
-    shutil.copytree(ROOT / "codecs_core", core / "codecs_core", ignore=leave)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, core)
-    shutil.copytree(EXAMPLE, place / "example", ignore=leave)
     venv.create(place / "venv", symlinks=True)
     pip = [sys.executable, "-m", "pip", "--python", str(place / "venv/bin/python"), "install"]
-    run(place, *pip, "--quiet", "./core", "./example[testing]")
+    run(place, *pip, "--quiet", *map(str, wheelhouse.glob("codecs_core-*.whl")))
+    summary = "packs tightest, for the slowest links"
+    run(place, "venv/bin/multifd", "new-codec", "xz", "example", "--summary", summary)
+    run(place, *pip, "--quiet", "./example[testing]")
     return place
 
 
@@ -79,6 +75,17 @@ def run(place: Path, *command: str) -> str:
     )
     assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_example_is_what_new_codec_makes(stranger: Path) -> None:
+    for name in tracked():
+        assert (stranger / "example" / name).read_text() == (EXAMPLE / name).read_text()
+
+
+@pytest.mark.timeout(300)
+def test_man_pages_are_installed(stranger: Path) -> None:
+    assert (stranger / "venv/share/man/man1/multifd-new-codec.1").exists()
 
 
 @pytest.mark.timeout(300)

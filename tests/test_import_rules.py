@@ -40,8 +40,9 @@ PARTS = {
     "forecast": {*CORE, "wire", "memory", "transport", "engine"},
     "gateway": {*CORE, "wire", "memory", "transport", "engine"},
     "testing": {*CORE, "oneshot", "stream"},
+    "scaffold": CORE,
     "cli": {
-        *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing"}),
+        *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing", "scaffold"}),
         *("wire", "memory", "transport", "engine", "gateway", "forecast"),
     },
     "__main__": {"cli"},

@@ -1,6 +1,6 @@
 """Build flags in the manner of QEMU's configure: libraries that are enabled, disabled or auto.
 
-This module is a PEP 517 backend around setuptools', for distributions with a binding to a C
+This module is a PEP 517 backend around `distribution`, for distributions with a binding to a C
 library that may be left out. Such a distribution names it in its pyproject.toml::
 
     [build-system]
@@ -35,9 +35,9 @@ from pathlib import Path
 from typing import Any
 
 import setuptools
+from distribution import build_sdist
 from setuptools import build_meta
 from setuptools.build_meta import (
-    build_sdist,
     get_requires_for_build_editable,
     get_requires_for_build_sdist,
     get_requires_for_build_wheel,
@@ -46,7 +46,6 @@ from setuptools.build_meta import (
 )
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
-from setuptools.command.sdist import sdist
 from setuptools.errors import BaseError, CCompilerError
 
 __all__ = [
@@ -156,7 +155,7 @@ def setup(*features: Feature) -> None:
 
     All modules are of one package.
     """
-    arguments: dict[str, Any] = {"cmdclass": {"sdist": _Sdist}}
+    arguments: dict[str, Any] = {"cmdclass": {}}
     if _settings is not None:
         decisions = [decide(each, _settings, os.environ) for each in features]
         for each in decisions:
@@ -289,10 +288,3 @@ class _BuildExt(build_ext):
             command = self.get_finalized_command("build_py")
             assert isinstance(command, _BuildPy)
             write(self.decisions, command._place())
-
-
-class _Sdist(sdist):
-    """Packs this module itself where the checkout has a symbolic link to it."""
-
-    def copy_file(self, infile: Any, outfile: Any, *args: Any, **settings: Any) -> Any:
-        return super().copy_file(infile, outfile, *args, **(settings | {"link": None}))

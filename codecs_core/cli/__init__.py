@@ -48,6 +48,7 @@ COMMANDS = {
     "codecs": "List the codecs, their parameters, and why one cannot be used.",
     "devices": "List the accelerators of a host, and why one cannot be used.",
     "advise": "Recommend a codec for a host, by rules or by measurement.",
+    "new-codec": "Make a plugin to start from, with a codec that works.",
     "test-ca": "Make certificates to try TLS with.",
 }
 """Every command, in the order of the help, with its line there."""

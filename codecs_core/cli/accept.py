@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from codecs_core.cli.completion import uri_option
 from codecs_core.cli.migrate import monitor_options
 from codecs_core.cli.options import timeout_option
 from codecs_core.cli.output import json_option, print_json, printable
@@ -33,7 +34,7 @@ __all__ = ["command"]
     """,
 )
 @monitor_options
-@click.option("--listen", required=True, metavar="URI", help="Where 'multifd migrate' connects.")
+@uri_option("--listen", required=True, help="Where 'multifd migrate' connects.")
 @click.option(
     "--multifd-channels",
     type=click.IntRange(1, 255),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from codecs_core.cli.completion import uri_option
 from codecs_core.cli.devices import print_obstacles, root_option
 from codecs_core.cli.output import json_option, print_json, printable
 from codecs_core.cli.plotting import check_plot, plot_option
@@ -70,9 +71,8 @@ _OF_A_FORECAST = {
     help="How many channels there are to be.  [default: what the codec needs]",
 )
 @click.option("--measure", is_flag=True, help="Run every codec for a second, and predict.")
-@click.option(
+@uri_option(
     "--to",
-    metavar="URI",
     help="Measure the link to 'multifd recv URI - > /dev/null' on the other host.",
 )
 @click.option(

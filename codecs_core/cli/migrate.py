@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from codecs_core.cli.completion import uri_option
 from codecs_core.cli.options import CodecCommand, chosen_codec, retry_option, timeout_option
 from codecs_core.cli.output import Command, json_option, print_json, printable
 from codecs_core.cli.progress import announce, live, migration, migration_summary
@@ -49,9 +50,7 @@ def monitor_options(command: Command) -> Command:
     """,
 )
 @monitor_options
-@click.option(
-    "--to", required=True, metavar="URI", help="Where 'multifd accept' or 'relay ingress' listens."
-)
+@uri_option("--to", required=True, help="Where 'multifd accept' or 'relay ingress' listens.")
 @click.option(
     "--max-bandwidth",
     metavar="RATE",

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from codecs_core.cli.completion import complete_file, uri_option
 from codecs_core.cli.options import CodecCommand, chosen_codec, timeout_option
 from codecs_core.cli.output import duration, json_option, print_json, printable, size
 from codecs_core.cli.tls import insecure_option
@@ -25,9 +26,9 @@ __all__ = ["command"]
       (qemu) migrate -d unix:/run/record.sock
     """,
 )
-@click.argument("directory", metavar="DIR")
-@click.option("--listen", required=True, metavar="URI", help="Where the source QEMU connects.")
-@click.option("--connect", required=True, metavar="URI", help="Where the destination listens.")
+@click.argument("directory", metavar="DIR", shell_complete=complete_file)
+@uri_option("--listen", required=True, help="Where the source QEMU connects.")
+@uri_option("--connect", required=True, help="Where the destination listens.")
 @insecure_option
 @timeout_option
 @json_option

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from codecs_core.cli.completion import complete_file, complete_uri
 from codecs_core.cli.options import CodecCommand, local_parameters, timeout_option
 from codecs_core.cli.output import json_option, print_json
 from codecs_core.cli.tls import insecure_option, refused, tls_options
@@ -38,8 +41,8 @@ STREAM = "-"
       multifd recv --insecure tcp::4444 - | tar -x
     """,
 )
-@click.argument("uri")
-@click.argument("dest")
+@click.argument("uri", shell_complete=complete_uri)
+@click.argument("dest", shell_complete=complete_file)
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--resume/--no-resume",
@@ -125,7 +128,7 @@ class _Destination:
         self._stack = stack
         self._taken = False
         # Runs when the files have left the stack, and only what is kept of them is still there.
-        stack.callback(self._tell_kept)
+        stack.push(self._tell_kept)
         if dest != STREAM and not os.path.isdir(dest):
             # What is wrong with the name is better said before a sender comes.
             self._output(Path(dest))
@@ -160,23 +163,32 @@ class _Destination:
         return StreamSink(name, fd, None, page_size)
 
     def commit(self) -> None:
-        """Give all files their names, or none."""
-        try:
-            for each in self.files:
-                each.commit()
-        except BaseException:
-            for each in self.files:
-                each.withdraw()
-            raise
+        """Give all files their names, or none: an interruption waits, and then undoes it."""
+        with _held_back() as interruptions:
+            try:
+                for each in self.files:
+                    each.commit()
+                if interruptions:
+                    raise KeyboardInterrupt
+            except BaseException:
+                for each in self.files:
+                    each.withdraw()
+                raise
 
-    def _tell_kept(self) -> None:
+    def _tell_kept(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Say what a transfer that has failed leaves here."""
         from codecs_core.cli.progress import announce
 
         for each in self.files:
             if each.partial.exists():
                 announce(
-                    f"kept what has come of {each.path} as {each.partial}; remedy: the same "
-                    "commands again, which go on from there",
+                    f"kept what has come of {each.path} as {each.partial}; the same commands, run "
+                    "again, go on from there",
+                    always=True,
+                )
+            elif each.named and kind is not None:
+                announce(
+                    f"kept {each.path}, which is whole; the sender may not have been told",
                     always=True,
                 )
 
@@ -202,3 +214,23 @@ def _file_name(name: str) -> str:
     if len(name.encode()) > 255:
         raise TransferError(f"{name!r} is too long for a file's name")
     return name
+
+
+@contextmanager
+def _held_back() -> Iterator[list[int]]:
+    """Hold Ctrl-C and SIGTERM back while the body runs, which is given those that have come.
+
+    Raises `KeyboardInterrupt` behind the body where one has. What is ignored stays ignored.
+    """
+    came: list[int] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: handler for each, handler in before.items() if callable(handler)}
+    try:
+        for each in before:
+            signal.signal(each, lambda number, _: came.append(number))
+        yield came
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    if came:
+        raise KeyboardInterrupt

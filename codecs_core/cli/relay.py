@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from codecs_core.cli.completion import uri_option
 from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
@@ -47,12 +48,10 @@ def command() -> None:
 
 
 def _places(command: Command) -> Command:
-    command = click.option(
-        "--connect", required=True, metavar="URI", help="Where connections are led on to."
-    )(command)
-    command = click.option(
-        "--listen", required=True, metavar="URI", help="Where connections are taken in."
-    )(command)
+    command = uri_option("--connect", required=True, help="Where connections are led on to.")(
+        command
+    )
+    command = uri_option("--listen", required=True, help="Where connections are taken in.")(command)
     return click.option(
         "--json", "as_json", is_flag=True, help="Print a JSON object for each migration, on a line."
     )(timeout_option(command))
@@ -94,7 +93,7 @@ def egress(
     TLS protects what is sent to the other relay. QEMU itself is beside this one, at a unix socket
     or 127.0.0.1.
     """
-    from codecs_core.gateway.relay import Egress
+    from codecs_core.gateway.egress import Egress
 
     _serve(
         Egress(
@@ -138,7 +137,7 @@ def ingress(
 
     Where other hosts can reach the port, it takes --tls-creds, or --insecure.
     """
-    from codecs_core.gateway.relay import Ingress
+    from codecs_core.gateway.ingress import Ingress
 
     _serve(
         Ingress(

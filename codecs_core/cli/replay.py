@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from codecs_core.cli.completion import complete_uri
 from codecs_core.cli.options import timeout_option
 from codecs_core.cli.output import duration, json_option, print_json, printable, rate, size
 from codecs_core.cli.rates import rate_of
@@ -26,7 +27,7 @@ __all__ = ["command"]
     """,
 )
 @click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("uri")
+@click.argument("uri", shell_complete=complete_uri)
 @click.option(
     "--rate", "limit", metavar="RATE", callback=rate_of, help="Send no faster: 100Mbit/s, 12.5MB/s."
 )

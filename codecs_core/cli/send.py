@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from codecs_core.cli.completion import complete_source, complete_uri
 from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
@@ -44,8 +45,10 @@ STREAM_NAME = "stdin"
       multifd send --multifd-channels 1 a.img 'exec:ssh host multifd recv fd:0 .'
     """,
 )
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.argument("uri")
+@click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_source
+)
+@click.argument("uri", shell_complete=complete_uri)
 @checksum_option
 @retry_option
 @click.option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -11,18 +10,14 @@ from xxhash import xxh3_64
 
 from codecs_core.codec import Buffer
 from codecs_core.engine.session import Session
-from codecs_core.errors import CodecsCoreError, LinkError, LinkTimeout, ProtocolError, RemoteError
+from codecs_core.errors import CodecsCoreError, LinkError, ProtocolError, RemoteError
 from codecs_core.transport.link import Link
 from codecs_core.wire import control as wire
 
-__all__ = ["Control", "DataReader", "DataWriter", "reason_of"]
+__all__ = ["Control", "reason_of", "receive_body", "receive_header"]
 
 _LAST_WORDS = 1.0
 """Seconds to wait for the connection, should another thread be sending, to tell of a failure."""
-
-
-_FRAME = 4
-"""How many times the timeout a frame of DATA may take; a packet on a slow link takes a while."""
 _OF_LINKS = (wire.Received, wire.Ended, wire.Lost)
 _AGREEING = (wire.Type.HELLO, wire.Type.ACCEPT, wire.Type.HELD)
 
@@ -119,19 +114,11 @@ class Control:
 
     def receive_header(self) -> tuple[wire.Type, int]:
         """Return the type and length of the next frame."""
-        header = self.link.receive_exactly(wire.FRAME_HEADER_SIZE)
-        if header is None:
-            raise LinkError(
-                f"{self.link.peer} disappeared: it closed the connection before the transfer "
-                "was complete"
-            )
-        return wire.decode_frame_header(header)
+        return receive_header(self.link)
 
     def receive_body(self, kind: wire.Type, length: int) -> wire.Message:
         """Return the message whose header was just received; raises as `receive`."""
-        body = self.link.receive_exactly(length) if length else bytearray()
-        if body is None:
-            raise LinkError(f"{self.link.peer} closed the connection inside a message")
+        body = receive_body(self.link, length)
         message = wire.decode(kind, body)
         self._remember(kind, body)
         if isinstance(message, wire.Error):
@@ -228,81 +215,22 @@ class Control:
         self.link.end()
 
 
-class DataWriter:
-    """A channel that has no connection of its own: it sends in DATA frames of the control one."""
-
-    def __init__(self, control: Control) -> None:
-        self._control = control
-
-    def send(self, buffers: Sequence[Buffer]) -> None:
-        """Send ``buffers`` as one frame."""
-        header = wire.frame_header(wire.Type.DATA, sum(map(len, buffers)))
-        self._control.send_buffers([header, *buffers])
-
-    def end(self) -> None:
-        """Nothing: DONE ends the channel."""
-
-    def abort(self) -> None:
-        """Wake a blocked send."""
-        self._control.stop()
-
-    def close(self) -> None:
-        """Nothing: the control connection is closed by its owner."""
+def receive_header(link: Link) -> tuple[wire.Type, int]:
+    """Return the type and length of the next frame. Raises `LinkError`, `ProtocolError`."""
+    header = link.receive_exactly(wire.FRAME_HEADER_SIZE)
+    if header is None:
+        raise LinkError(
+            f"{link.peer} disappeared: it closed the connection before the transfer was complete"
+        )
+    return wire.decode_frame_header(header, link.peer)
 
 
-class DataReader:
-    """The other end of a `DataWriter`: hands DATA on, and all other messages to ``handle``.
-
-    A frame that does not end is given up after four times the timeout: its length was damaged, and
-    what comes are signs of life.
-    """
-
-    def __init__(self, control: Control, handle: Callable[[wire.Message], bool]) -> None:
-        self._control = control
-        self._handle = handle
-        self._rest = 0
-        self._waited = 0.0
-        self._ended = False
-
-    def receive_into(self, buffer: memoryview) -> int:
-        """Receive what fits ``buffer``; 0 once ``handle`` has said that no more comes."""
-        while not self._rest and not self._ended:
-            kind, length = self._control.receive_header()
-            if kind is wire.Type.DATA:
-                self._rest = length
-                self._waited = 0.0
-                continue
-            message = self._control.receive_body(kind, length)
-            if not isinstance(message, wire.KeepAlive):
-                self._ended = not self._handle(message)
-        if self._ended:
-            return 0
-        started = time.monotonic()
-        count = self._control.link.receive_into(buffer[: self._rest])
-        if not count:
-            raise LinkError(f"{self._control.link.peer} disappeared inside a packet")
-        self._rest -= count
-        # Only our waiting counts: storing may take as long as it likes.
-        self._waited += time.monotonic() - started
-        if self._rest and self._waited > _FRAME * self._control.timeout:
-            raise LinkTimeout(
-                f"receiving: {self._rest} bytes of a packet did not come from "
-                f"{self._control.link.peer} in {self._waited:.1f} s"
-            )
-        return count
-
-    def count(self) -> None:
-        """Nothing: what is lost here, is lost to the control connection, too."""
-
-    def confirm(self) -> None:
-        """Nothing, for the same reason."""
-
-    def abort(self) -> None:
-        """Wake a blocked receive."""
-        self._control.stop()
-
-    def close(self) -> None:
-        """Nothing: the control connection is closed by its owner."""
+def receive_body(link: Link, length: int) -> bytearray:
+    """Return the body of the frame whose header was just received. Raises `LinkError`."""
+    body = link.receive_exactly(length) if length else bytearray()
+    if body is None:
+        raise LinkError(f"{link.peer} closed the connection inside a message")
+    return body
 
 
 def reason_of(error: BaseException) -> str:
@@ -310,7 +238,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, CodecsCoreError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return "the other end was interrupted"
     if isinstance(error, OSError):
         return str(error)
     return f"internal error ({type(error).__name__}: {error})"

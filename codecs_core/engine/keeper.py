@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from codecs_core.engine.control import Control
+from codecs_core.engine.control import Control, receive_body, receive_header
 from codecs_core.engine.session import Session
 from codecs_core.errors import CodecsCoreError, LinkError, ProtocolError, RemoteError
 from codecs_core.transport.lasting import LastingLink
@@ -180,11 +180,8 @@ class Redialler(LinkKeeper):
     def _exchange(self, link: LastingLink, fresh: Link, received: int) -> int:
         rejoin = wire.Rejoin(self._token, link.number, received)
         fresh.send([wire.PREAMBLE, wire.encode(rejoin)])
-        header = fresh.receive_exactly(wire.FRAME_HEADER_SIZE)
-        if header is None:
-            raise LinkError(f"{fresh.peer} closed the new connection")
-        kind, length = wire.decode_frame_header(header)
-        answer = wire.decode(kind, fresh.receive_exactly(length) or b"")
+        kind, length = receive_header(fresh)
+        answer = wire.decode(kind, receive_body(fresh, length))
         if isinstance(answer, wire.Reject):
             raise RemoteError(f"{fresh.peer} does not go on: {answer.reason}")
         if not isinstance(answer, wire.Rejoined):
@@ -290,14 +287,11 @@ def read_rejoin(link: Link, preamble: bytes, timeout: float) -> wire.Rejoin:
 
     Raises `ProtocolError` where that is no REJOIN, `LinkError` where it does not come in time.
     """
-    wire.check_preamble(preamble)
+    wire.check_preamble(preamble, link.peer)
     link.set_timeout(receive=timeout, send=timeout)
-    header = link.receive_exactly(wire.FRAME_HEADER_SIZE)
-    if header is None:
-        raise LinkError(f"{link.peer} closed the connection")
-    kind, length = wire.decode_frame_header(header)
+    kind, length = receive_header(link)
     if kind is not wire.Type.REJOIN:
         raise ProtocolError("a second control connection")
-    message = wire.decode(kind, link.receive_exactly(length) or b"")
+    message = wire.decode(kind, receive_body(link, length))
     assert isinstance(message, wire.Rejoin)
     return message

@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
+from codecs_core.engine.agreement import BlockFactory, Terms
 from codecs_core.engine.arrival import Arrival
 from codecs_core.engine.channel import Inlet, ReceivingChannel
-from codecs_core.engine.control import Control, DataReader, reason_of
+from codecs_core.engine.control import Control, reason_of
 from codecs_core.engine.keeper import Doorkeeper
 from codecs_core.engine.progress import Clock, Progress
 from codecs_core.engine.reception import Reception
 from codecs_core.engine.resume import held
 from codecs_core.engine.session import Latch, Session
+from codecs_core.engine.shared import DataReader
 from codecs_core.engine.sync import SyncBarrier
 from codecs_core.errors import CodecsCoreError, ProtocolError, TransferError, UsageError
-from codecs_core.memory.block import Block, MemoryBlock
-from codecs_core.registry import default_registry
+from codecs_core.memory.block import Block
 from codecs_core.transport.address import parse
 from codecs_core.transport.connect import carries_one_stream, listen
 from codecs_core.transport.link import Link
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from codecs_core.transport.tls import TlsCredentials
 
 __all__ = ["BlockFactory", "Receiver"]
-
-BlockFactory = Callable[[str, int | None, int], Block]
-"""Makes the block for a name, a size in bytes (``None``: a stream) and a page size."""
 
 
 class Receiver:
@@ -75,34 +72,30 @@ class Receiver:
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
         address = parse(uri)
-        self._shared = False
-        self._one_stream = carries_one_stream(address)
-        self._open_block = open_block
         self._timeout = timeout
         self._sync_on_finish = sync_on_finish
-        self._checksum = False
-        self._verify = False
-        self._verified = False
-        self._held: list[Block] = []
-        self._keeper: Doorkeeper | None = None
-        self._parameters = parameters or {}
         self._on_refusal = on_refusal or (lambda why: None)
         self._session = Session()
-        self._added: dict[str, Any] = {}
-        self._blocks: dict[str, Block] = {}
-        self._codec: Codec | None = None
-        self._geometry = DEFAULT_GEOMETRY
+        self._keeper: Doorkeeper | None = None
         self._control: Control | None = None
+        self._held: list[Block] = []
         self._links: list[Link] = []
         self._channels: list[ReceivingChannel] = []
         self._barrier = SyncBarrier(1)
         self._clock = Clock()
         self._done: wire.Done | None = None
+        self._verified = False
         self._finished = False
         self._closing = threading.Lock()
         self._closed = False
         make = Link if tls is None else server_links(tls)
         self._listener = listen(address, make, insecure=insecure)
+        self._terms = Terms(
+            self._listener.address,
+            one_stream=carries_one_stream(address),
+            open_block=open_block,
+            parameters=parameters or {},
+        )
 
     @property
     def address(self) -> str:
@@ -115,11 +108,7 @@ class Receiver:
         Its size must be the one that the sender announces. The receiver closes it in the end,
         which lets go of a buffer and leaves it as it is. Raises `UsageError`.
         """
-        if name in self._added:
-            raise UsageError(f"block {name!r} was added before")
-        if not isinstance(memory, Block) and memoryview(memory).readonly:
-            raise UsageError(f"block {name!r}: the buffer is read-only")
-        self._added[name] = memory
+        self._terms.add(name, memory)
 
     def receive(self, on_complete: Callable[[], None] | None = None) -> Progress:
         """Wait for a sender, and return when all it sends is stored.
@@ -138,7 +127,7 @@ class Receiver:
                 link, preamble = reception.control()
                 self._control = control = Control(link, self._timeout, self._session)
                 self._session.on_failure(self._stop)
-                wire.check_preamble(preamble)
+                wire.check_preamble(preamble, link.peer)
                 self._clock.start()
                 hello, token = self._agree(control, reception)
                 self._open_channels(control, hello, token, reception)
@@ -159,18 +148,19 @@ class Receiver:
 
     def progress(self) -> Progress:
         """Take a snapshot of how far the transfer is."""
-        sizes = [each.size for each in self._blocks.values()]
+        terms = self._terms
+        sizes = [each.size for each in terms.blocks.values()]
         return Progress(
-            codec=self._codec.name if self._codec else "",
-            page_size=self._geometry.page_size,
+            codec=terms.codec.name if terms.codec else "",
+            page_size=terms.geometry.page_size,
             seconds=self._clock.seconds,
-            total_pages=None if None in sizes else sum(b.pages for b in self._blocks.values()),
+            total_pages=None if None in sizes else sum(b.pages for b in terms.blocks.values()),
             skipped_pages=self._done.skipped_pages if self._done else 0,
             syncs=self._barrier.passed,
             channels=tuple(c.progress() for c in self._channels),
             repairs=self._keeper.repairs if self._keeper else 0,
             held_pages=self._done.held_pages if self._done else 0,
-            checksum=self._checksum,
+            checksum=terms.checksum,
             verified=self._verified,
         )
 
@@ -193,9 +183,7 @@ class Receiver:
                 link.close()
             for channel in self._channels:
                 channel.close()
-            given = (each for each in self._added.values() if isinstance(each, Block))
-            for block in {*self._blocks.values(), *given}:
-                block.close()
+            self._terms.close()
 
     def __enter__(self) -> Self:
         return self
@@ -217,75 +205,27 @@ class Receiver:
         if not isinstance(hello, wire.Hello):
             raise ProtocolError(f"{control.link.peer} began with {hello.type.name}, not HELLO")
         try:
-            self._take(hello)
+            self._terms.take(hello)
         except (CodecsCoreError, OSError) as error:
             control.send_last(wire.Reject(reason_of(error)[: wire.MAX_TEXT]))
             raise TransferError(
                 f"the offer of {control.link.peer} was refused: {reason_of(error)}"
             ) from error
         token = uuid.uuid4()
-        zeroed = [name for name, each in self._blocks.items() if each.reads_zero]
+        blocks = self._terms.blocks
         if hello.resume:
-            self._held = [each for each in self._blocks.values() if each.resumed]
+            self._held = [each for each in blocks.values() if each.resumed]
+        zeroed = [name for name, each in blocks.items() if each.reads_zero]
         repair = hello.retry_for > 0 and reception.is_open and not hello.shared
-        held = [each.name for each in self._held]
-        control.send(wire.Accept(token.hex, zeroed, held, repair))
+        control.send(wire.Accept(token.hex, zeroed, [each.name for each in self._held], repair))
         if repair:
             self._keeper = Doorkeeper(control, self._session, token.hex, hello.retry_for)
         return hello, token
 
-    def _take(self, hello: wire.Hello) -> None:
-        """Prepare for what the sender offers, or raise what is wrong with it."""
-        if hello.relay:
-            raise UsageError(
-                "a relay sends migrations of QEMU; take them by 'multifd relay ingress'"
-            )
-        if self._one_stream and not hello.shared:
-            raise UsageError(
-                f"{self._listener.address} is one connection, which carries one channel; "
-                "remedy: send with --multifd-channels 1"
-            )
-        if hello.shared and hello.channels != 1:
-            raise ProtocolError(f"{hello.channels} channels cannot share the control connection")
-        self._shared = hello.shared
-        self._checksum = hello.checksum is not None
-        self._verify = hello.verify is not None
-        self._geometry = Geometry(hello.page_size, hello.packet_size)
-        codec = default_registry().codec_class(hello.codec)
-        self._codec = codec.from_parameters(
-            {**hello.parameters, **self._parameters.get(hello.codec, {})}
-        )
-        for each in hello.blocks:
-            if each.name in self._blocks:
-                raise ProtocolError(f"block {each.name!r} was announced twice")
-            self._blocks[each.name] = self._block_for(each)
-        if sum(each.ordered for each in self._blocks.values()) > 1:
-            raise UsageError("more than one block is a stream; send streams one by one")
-
-    def _block_for(self, info: wire.BlockInfo) -> Block:
-        added = self._added.get(info.name)
-        if isinstance(added, Block):
-            block = added
-        elif added is not None:
-            block = MemoryBlock(info.name, added, self._geometry.page_size)
-        elif self._open_block is not None:
-            block = self._open_block(info.name, info.size, self._geometry.page_size)
-        else:
-            known = ", ".join(map(repr, self._added)) or "none"
-            raise UsageError(f"there is no block {info.name!r} here; there are: {known}")
-        if block.page_size != self._geometry.page_size or (
-            block.size != info.size and not block.ordered
-        ):
-            block.close()
-            raise UsageError(
-                f"block {info.name!r} has {block.size} bytes in pages of {block.page_size} here; "
-                f"the sender's has {info.size} in pages of {self._geometry.page_size}"
-            )
-        return block
-
     def _open_channels(
         self, control: Control, hello: wire.Hello, token: uuid.UUID, reception: Reception
     ) -> None:
+        terms = self._terms
         self._barrier = SyncBarrier(hello.channels)
         control.start(None if hello.shared else self._handle)
         inlets: Sequence[Inlet]
@@ -297,23 +237,23 @@ class Receiver:
                 Arrival(number, link, control, self._session, lambda: self._done is not None)
                 for number, link in enumerate(self._links)
             ]
-        assert self._codec is not None
+        assert terms.codec is not None
         for number, inlet in enumerate(inlets):
             self._channels.append(
                 ReceivingChannel(
                     number,
                     inlet,
-                    self._codec,
-                    self._geometry,
-                    self._blocks,
+                    terms.codec,
+                    terms.geometry,
+                    terms.blocks,
                     self._barrier,
                     lambda sync: control.send(wire.Synced(sync)),
-                    checksum=self._checksum,
+                    checksum=terms.checksum,
                 )
             )
-        for block in self._blocks.values():
+        for block in terms.blocks.values():
             block.expect(hello.channels)
-            if self._verify:
+            if terms.verify:
                 block.watch()
 
     def _keep_door(self, keeper: Doorkeeper, reception: Reception) -> None:
@@ -329,11 +269,12 @@ class Receiver:
 
     def _store(self, control: Control) -> None:
         """Receive everything, and see that nothing is missing."""
+        terms = self._terms
         ended = Latch(self._session, len(self._channels))
         for channel in self._channels:
             self._session.start(f"multifd-recv-{channel.number}", _run, channel, ended, busy=True)
         for block in self._held:
-            for message in held(block, self._geometry, self._session.check):
+            for message in held(block, terms.geometry, self._session.check):
                 control.send(message)
         ended.wait()
         self._session.wait(lambda: self._done is not None)
@@ -346,38 +287,31 @@ class Receiver:
                 f"{normal} normal and {zero} zero pages came of the {done.normal_pages} and "
                 f"{done.zero_pages} that {control.link.peer} sent"
             )
-        for name, block in self._blocks.items():
+        for name, block in terms.blocks.items():
             block.finish(done.sizes.get(name))
             if self._sync_on_finish:
                 self._session.check()
                 block.sync()
         for name, digest in done.digests.items():
-            if self._blocks[name].digest(self._session.check) != digest:
+            if terms.blocks[name].digest(self._session.check) != digest:
                 raise TransferError(
                     f"block {name!r} is not here what it is at the sender: their digests differ; "
                     "it was damaged, or changed while it was sent"
                 )
-        self._verified = self._verify
+        self._verified = terms.verify
 
     def _handle(self, message: wire.Message) -> bool:
         if not isinstance(message, wire.Done) or self._done is not None:
             raise ProtocolError(f"the sender sent {message.type.name} where none was due")
-        streams = {name for name, each in self._blocks.items() if each.size is None}
-        if message.sizes.keys() != streams:
-            raise ProtocolError(f"DONE tells the sizes of {sorted(message.sizes)}, not {streams}")
-        verified = set(self._blocks) if self._verify else set()
-        if message.digests.keys() != verified:
-            raise ProtocolError(
-                f"DONE brings the digests of {sorted(message.digests)}, not {sorted(verified)}"
-            )
-        if self._checksum:
-            self._check_agreed(message)
+        self._terms.check(message)
+        if self._terms.checksum:
+            self._check_sealed(message)
         self._done = message
         self._session.notify()
         # A channel of its own connection may still be busy: see that its sender lives.
-        return not self._shared
+        return not self._terms.shared
 
-    def _check_agreed(self, done: wire.Done) -> None:
+    def _check_sealed(self, done: wire.Done) -> None:
         """Raise `ProtocolError` where the two ends have not heard what the other has said."""
         assert self._control is not None
         if not wire.is_sealed(done, self._control.done, self._control.agreed):
@@ -404,7 +338,7 @@ class Receiver:
     def _stop(self, error: BaseException | None) -> None:
         """Wake every thread, so that it ends."""
         self._barrier.leave()
-        for block in self._blocks.values():
+        for block in self._terms.blocks.values():
             block.abort()
         for link in self._links:
             link.abort()

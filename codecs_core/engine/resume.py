@@ -9,7 +9,7 @@ Memory: two bits an extent, at the sender alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from xxhash import xxh3_128_hexdigest
 
@@ -18,7 +18,7 @@ from codecs_core.errors import ProtocolError
 from codecs_core.memory.block import Block, PageRun
 from codecs_core.wire import control as wire
 
-__all__ = ["Comparison", "held"]
+__all__ = ["Comparison", "Remainder", "held"]
 
 _AT_ONCE = 256
 """How many digests go in one message: the peer's next sign of life waits for their comparison."""
@@ -91,6 +91,74 @@ class Comparison:
         for extent in range(_extents(self._block, self._geometry)):
             if _is_set(self._different, extent):
                 yield _run(self._block, extent, self._geometry)
+
+
+class Remainder:
+    """What of its ``blocks`` a sender has to send: all but what the receiver has already.
+
+    ``resume``: the receiver was asked what it holds. ``skipped_pages`` were left out because they
+    are zero at both ends, ``held_pages`` because the receiver has proven to hold them.
+    """
+
+    def __init__(self, blocks: Mapping[str, Block], geometry: Geometry, *, resume: bool) -> None:
+        self.skipped_pages = 0
+        self.held_pages = 0
+        self._blocks = blocks
+        self._geometry = geometry
+        self._resume = resume
+        self._zeroed: set[str] = set()
+        self._held: dict[str, Comparison] = {}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all has come that the receiver had to tell."""
+        return all(each.ended for each in self._held.values())
+
+    def begin(self, accept: wire.Accept) -> None:
+        """Take what ACCEPT says. Raises `ProtocolError` for what was not asked."""
+        self._zeroed = set(accept.zeroed)
+        for name in accept.held:
+            block = self._blocks.get(name)
+            if block is None or block.size is None or not self._resume:
+                raise ProtocolError(f"the receiver holds block {name!r}, of which it was not asked")
+            self._held[name] = Comparison(block, self._geometry)
+
+    def take(self, message: wire.Held) -> bool:
+        """Compare what the receiver tells of a block; return whether that was due.
+
+        Raises `ProtocolError` as `Comparison.take`.
+        """
+        if message.block not in self._held:
+            return False
+        self._held[message.block].take(message)
+        return True
+
+    def forget(self, name: str) -> None:
+        """Count on nothing of a block any more: it has changed."""
+        self._zeroed.discard(name)
+        self._held.pop(name, None)
+
+    def runs(self, block: Block) -> Iterator[PageRun]:
+        """Yield what is to be sent of a block, and count what is left out.
+
+        That is known once: who sends the block again sends all of it.
+        """
+        skip_holes = block.name in self._zeroed
+        held = self._held.get(block.name)
+        self.forget(block.name)
+        if held is None:
+            runs = block.runs(self._geometry.pages_per_packet, skip_holes=skip_holes)
+        else:
+            runs = held.runs()
+            self.held_pages += held.held_pages
+        sent = 0
+        for run in runs:
+            sent += run.count
+            yield run
+        if held is not None:
+            self.skipped_pages += block.pages - sent - held.held_pages
+        elif skip_holes:
+            self.skipped_pages += block.pages - sent
 
 
 def _extents(block: Block, geometry: Geometry) -> int:

@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
+from codecs_core.engine.agreement import Offer, Verify
 from codecs_core.engine.channel import SendingChannel
-from codecs_core.engine.control import Control, DataWriter
+from codecs_core.engine.control import Control
+from codecs_core.engine.crew import Crew
 from codecs_core.engine.keeper import Redialler
 from codecs_core.engine.progress import Clock, Progress
-from codecs_core.engine.resume import Comparison
+from codecs_core.engine.resume import Remainder
 from codecs_core.engine.round import Round
-from codecs_core.engine.session import Latch, Session
+from codecs_core.engine.session import Session
+from codecs_core.engine.shared import DataWriter
 from codecs_core.errors import ProtocolError, TransferError, UsageError
-from codecs_core.memory.block import Block, MemoryBlock, PageRun
+from codecs_core.memory.block import Block, PageRun
 from codecs_core.registry import get_codec
 from codecs_core.transport.address import ExecAddress, parse
 from codecs_core.transport.connect import carries_one_stream, dial
 from codecs_core.transport.link import Link
 from codecs_core.transport.tls_link import client_links
 from codecs_core.wire import control as wire
-from codecs_core.wire.checksum import CHECKSUM
-from codecs_core.wire.packet import BLOCK_NAME_SIZE
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from codecs_core.transport.tls import TlsCredentials
 
-__all__ = ["Sender"]
+__all__ = ["Sender", "Verify"]
 
-Verify: TypeAlias = Literal["none", "full"]
-_Work: TypeAlias = tuple[Callable[[SendingChannel], None], Latch]
 _DEFAULT_CHANNELS = 2
 
 
@@ -83,41 +81,34 @@ class Sender:
         **parameters: Any,
     ) -> None:
         self._address = parse(uri)
-        self._codec = get_codec(codec, **parameters)
+        codec = get_codec(codec, **parameters)
         one = carries_one_stream(self._address)
         if channels is None:
             channels = 1 if one else _DEFAULT_CHANNELS
-        if not 1 <= channels <= 255:
-            raise UsageError(f"multifd-channels expects a value between 1 and 255, not {channels}")
         if one and channels > 1:
             raise UsageError(f"{uri} is one connection and carries 1 channel, not {channels}")
-        if verify not in get_args(Verify):
-            raise UsageError(f"verify expects none or full, not {verify!r}")
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
-        if not 0 <= retry_for <= 86400:
-            raise UsageError(f"retry_for={retry_for}: give a number of seconds from 0 to 86400")
+        self._offer = Offer(
+            codec=codec,
+            channels=channels,
+            geometry=geometry,
+            shared=one or (isinstance(self._address, ExecAddress) and channels == 1),
+            checksum=checksum,
+            verify=verify,
+            resume=resume,
+            retry_for=retry_for,
+        )
         self._make = Link if tls is None else client_links(tls, self._address)
-        self._shared = one or (isinstance(self._address, ExecAddress) and channels == 1)
-        self._count = channels
-        self._geometry = geometry
         self._timeout = timeout
-        self._checksum = checksum
-        self._verify = verify == "full"
-        self._resume = resume
-        self._retry_for = 0.0 if self._shared else retry_for
-        self._keeper: Redialler | None = None
-        self._held: dict[str, Comparison] = {}
         self._session = Session()
+        self._keeper: Redialler | None = None
         self._control: Control | None = None
-        self._blocks: dict[str, Block] = {}
-        self._zeroed: set[str] = set()
+        self._remainder = Remainder(self._offer.blocks, geometry, resume=resume)
+        self._crew = Crew(self._session)
         self._channels: list[SendingChannel] = []
-        self._queues: list[SimpleQueue[_Work | None]] = []
         self._outlets: list[Link | DataWriter] = []
         self._clock = Clock()
-        self._skipped = 0
-        self._held_pages = 0
         self._syncs = 0
         self._synced = 0
         self._all_sent = False
@@ -135,24 +126,7 @@ class Sender:
         self._check_open()
         if self._control is not None:
             raise UsageError(f"block {name!r}: add every block before the first is sent")
-        if name in self._blocks:
-            raise UsageError(f"block {name!r} was added before")
-        if not 0 < len(name.encode()) < BLOCK_NAME_SIZE or "\0" in name:
-            raise UsageError(
-                f"block name {name!r}: 1 to {BLOCK_NAME_SIZE - 1} bytes of UTF-8 without NUL"
-            )
-        block = (
-            memory
-            if isinstance(memory, Block)
-            else MemoryBlock(name, memory, self._geometry.page_size)
-        )
-        if (block.name, block.page_size) != (name, self._geometry.page_size):
-            raise UsageError(
-                f"block {block.name!r} with pages of {block.page_size} bytes cannot be added as "
-                f"{name!r} with pages of {self._geometry.page_size}"
-            )
-        self._blocks[name] = block
-        return block
+        return self._offer.add(name, memory)
 
     def connect(self) -> None:
         """Connect and agree with the receiver; `send` does so where it has not been done.
@@ -165,25 +139,22 @@ class Sender:
             return
         with self._failing():
             self._clock.start()
-            if self._verify:
-                for block in self._blocks.values():
+            if self._offer.verifies:
+                for block in self._offer.blocks.values():
                     block.watch()
             link = self._dial()
             self._control = control = Control(link, self._timeout, self._session)
             self._session.on_failure(self._stop)
-            accept = control.offer(self._hello())
-            self._zeroed = set(accept.zeroed)
-            self._held = {
-                name: Comparison(self._held_block(name), self._geometry) for name in accept.held
-            }
+            accept = control.offer(self._offer.hello())
+            self._remainder.begin(accept)
             control.sent = lambda: {each.number: each.sent for each in self._channels}
-            if accept.repair and self._retry_for:
+            if accept.repair and self._offer.retry_for:
                 self._keeper = Redialler(
-                    control, self._session, accept.token, self._retry_for, self._dial
+                    control, self._session, accept.token, self._offer.retry_for, self._dial
                 )
             control.start(self._handle)
             self._open_channels(control, UUID(accept.token))
-            self._session.wait(lambda: all(each.ended for each in self._held.values()))
+            self._session.wait(lambda: self._remainder.is_known)
 
     def send(self, *names: str) -> None:
         """Send all pages of these blocks, or of all blocks, and return when they are on the wire.
@@ -192,20 +163,18 @@ class Sender:
         that is sent again needs a `sync` in between. Raises `UsageError` for an unknown block,
         `TransferError`, `LinkError` or `RemoteError` where the transfer fails.
         """
-        blocks = [self._block(name) for name in names] or list(self._blocks.values())
+        blocks = list(map(self._offer.block, names)) or list(self._offer.blocks.values())
         self.connect()
-        self._send_round(itertools.chain.from_iterable(map(self._all_runs, blocks)))
+        self._send_round(itertools.chain.from_iterable(map(self._remainder.runs, blocks)))
 
     def send_pages(self, name: str, pages: Iterable[int]) -> None:
         """Send these pages of a block, by number; a dirty bitmap's set bits, say.
 
         Raises as `send`, and `UsageError` for a page outside the block.
         """
-        block = self._block(name)
-        runs = list(block.runs_of(pages, self._geometry.pages_per_packet))
+        runs = list(self._offer.block(name).runs_of(pages, self._offer.geometry.pages_per_packet))
         self.connect()
-        self._zeroed.discard(name)
-        self._held.pop(name, None)
+        self._remainder.forget(name)
         self._send_round(runs)
 
     def sync(self) -> None:
@@ -216,7 +185,7 @@ class Sender:
         self.connect()
         with self._failing():
             self._syncs += 1
-            self._on_all(SendingChannel.send_sync)
+            self._crew.do(SendingChannel.send_sync)
             self._session.wait(lambda: self._synced >= self._syncs)
 
     def finish(self) -> Progress:
@@ -226,29 +195,11 @@ class Sender:
         """
         self.connect()
         with self._failing():
-            self._on_all(SendingChannel.end)
-            counters = [each.counters for each in self._channels]
-            sizes = {
-                name: each.final_size or 0
-                for name, each in self._blocks.items()
-                if each.size is None
-            }
-            assert self._control is not None
-            digests = {}
-            if self._verify:
-                digests = {
-                    name: each.digest(self._session.check) for name, each in self._blocks.items()
-                }
+            self._crew.do(SendingChannel.end)
+            done = self._done()
             self._all_sent = True
-            done = wire.Done(
-                normal_pages=sum(each.normal_pages for each in counters),
-                zero_pages=sum(each.zero_pages for each in counters),
-                skipped_pages=self._skipped,
-                held_pages=self._held_pages,
-                sizes=sizes,
-                digests=digests,
-            )
-            if self._checksum:
+            assert self._control is not None
+            if self._offer.checksum:
                 done = wire.seal(done, self._control.agreed)
             self._control.send(done)
             self._session.wait(lambda: self._acknowledged)
@@ -259,19 +210,21 @@ class Sender:
 
     def progress(self) -> Progress:
         """Take a snapshot of how far the transfer is."""
-        sizes = [each.size for each in self._blocks.values()]
+        sizes = [each.size for each in self._offer.blocks.values()]
         return Progress(
-            codec=self._codec.name,
-            page_size=self._geometry.page_size,
+            codec=self._offer.codec.name,
+            page_size=self._offer.geometry.page_size,
             seconds=self._clock.seconds,
-            total_pages=None if None in sizes else sum(b.pages for b in self._blocks.values()),
-            skipped_pages=self._skipped,
+            total_pages=(
+                None if None in sizes else sum(b.pages for b in self._offer.blocks.values())
+            ),
+            skipped_pages=self._remainder.skipped_pages,
             syncs=self._synced,
             channels=tuple(c.progress() for c in self._channels),
             repairs=self._keeper.repairs if self._keeper else 0,
-            held_pages=self._held_pages,
-            checksum=self._checksum,
-            verified=self._verify and self._acknowledged,
+            held_pages=self._remainder.held_pages,
+            checksum=self._offer.checksum,
+            verified=self._offer.verifies and self._acknowledged,
         )
 
     def close(self) -> None:
@@ -291,7 +244,7 @@ class Sender:
                 outlet.close()
             for channel in self._channels:
                 channel.close()
-            for block in self._blocks.values():
+            for block in self._offer.blocks.values():
                 block.close()
 
     def __enter__(self) -> Self:
@@ -311,31 +264,17 @@ class Sender:
         finally:
             self.close()
 
-    def _hello(self) -> wire.Hello:
-        return wire.Hello(
-            page_size=self._geometry.page_size,
-            packet_size=self._geometry.packet_size,
-            channels=self._count,
-            codec=self._codec.name,
-            parameters=self._codec.wire_parameters(),
-            blocks=[wire.BlockInfo(name, each.size) for name, each in self._blocks.items()],
-            shared=self._shared,
-            checksum=CHECKSUM if self._checksum else None,
-            verify="full" if self._verify else None,
-            resume=self._resume,
-            retry_for=self._retry_for,
-        )
-
     def _dial(self) -> Link:
         return dial(self._address, self._timeout, self._make)
 
     def _open_channels(self, control: Control, token: UUID) -> None:
         numbers = itertools.count()
-        for number in range(self._count):
-            outlet = DataWriter(control) if self._shared else self._dial()
+        offer = self._offer
+        for number in range(offer.channels):
+            outlet = DataWriter(control) if offer.shared else self._dial()
             self._outlets.append(outlet)
             channel = SendingChannel(
-                number, outlet, self._codec, self._geometry, numbers, checksum=self._checksum
+                number, outlet, offer.codec, offer.geometry, numbers, checksum=offer.checksum
             )
             self._channels.append(channel)
             if isinstance(outlet, Link):
@@ -343,9 +282,7 @@ class Sender:
                 if self._keeper is not None:
                     channel.link = self._outlets[-1] = self._keeper.keep(outlet, number)
         for channel in self._channels:
-            queue: SimpleQueue[_Work | None] = SimpleQueue()
-            self._queues.append(queue)
-            self._session.start(f"multifd-send-{channel.number}", _serve, channel, queue, busy=True)
+            self._crew.start(channel)
 
     def _handle(self, message: wire.Message) -> bool:
         number = message.number if isinstance(message, wire.Synced) else 0
@@ -353,54 +290,31 @@ class Sender:
             self._synced = number
         elif isinstance(message, wire.Ack) and self._all_sent:
             self._acknowledged = True
-        elif isinstance(message, wire.Held) and message.block in self._held:
-            self._held[message.block].take(message)
-        else:
+        elif not (isinstance(message, wire.Held) and self._remainder.take(message)):
             raise ProtocolError(f"the receiver sent {message.type.name} where none was due")
         self._session.notify()
         return not self._acknowledged
 
-    def _held_block(self, name: str) -> Block:
-        block = self._blocks.get(name)
-        if block is None or block.size is None or not self._resume:
-            raise ProtocolError(f"the receiver holds block {name!r}, of which it was not asked")
-        return block
-
-    def _block(self, name: str) -> Block:
-        if name not in self._blocks:
-            known = ", ".join(map(repr, self._blocks)) or "none"
-            raise UsageError(f"there is no block {name!r}; added: {known}")
-        return self._blocks[name]
-
-    def _all_runs(self, block: Block) -> Iterator[PageRun]:
-        skip_holes = block.name in self._zeroed
-        self._zeroed.discard(block.name)
-        held = self._held.pop(block.name, None)
-        if held is None:
-            runs = block.runs(self._geometry.pages_per_packet, skip_holes=skip_holes)
-        else:
-            runs = held.runs()
-            self._held_pages += held.held_pages
-        sent = 0
-        for run in runs:
-            sent += run.count
-            yield run
-        if held is not None:
-            self._skipped += block.pages - sent - held.held_pages
-        elif skip_holes:
-            self._skipped += block.pages - sent
-
     def _send_round(self, runs: Iterable[PageRun]) -> None:
         round_ = Round(runs)
         with self._failing():
-            self._on_all(lambda channel: channel.send_round(round_))
+            self._crew.do(lambda channel: channel.send_round(round_))
 
-    def _on_all(self, work: Callable[[SendingChannel], None]) -> None:
-        """Have every channel's thread do ``work``, and wait for all of them."""
-        latch = Latch(self._session, self._count)
-        for queue in self._queues:
-            queue.put((work, latch))
-        latch.wait()
+    def _done(self) -> wire.Done:
+        """Say what was sent, once that is all."""
+        counters = [each.counters for each in self._channels]
+        blocks = self._offer.blocks
+        digests = {}
+        if self._offer.verifies:
+            digests = {name: each.digest(self._session.check) for name, each in blocks.items()}
+        return wire.Done(
+            normal_pages=sum(each.normal_pages for each in counters),
+            zero_pages=sum(each.zero_pages for each in counters),
+            skipped_pages=self._remainder.skipped_pages,
+            held_pages=self._remainder.held_pages,
+            sizes={n: each.final_size or 0 for n, each in blocks.items() if each.size is None},
+            digests=digests,
+        )
 
     def _check_open(self) -> None:
         self._session.check()
@@ -421,18 +335,10 @@ class Sender:
 
     def _stop(self, error: BaseException | None) -> None:
         """Wake every thread, so that it ends."""
-        for queue in self._queues:
-            queue.put(None)
+        self._crew.stop()
         if error is not None or not self._finished:
-            for block in self._blocks.values():
+            for block in self._offer.blocks.values():
                 block.abort()
             for outlet in self._outlets:
                 with suppress(OSError):
                     outlet.abort()
-
-
-def _serve(channel: SendingChannel, queue: SimpleQueue[_Work | None]) -> None:
-    while (item := queue.get()) is not None:
-        work, latch = item
-        work(channel)
-        latch.arrive()

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 from codecs_core.errors import LinkError, TransferError, UsageError
+from codecs_core.gateway.ingress import Ingress
 from codecs_core.gateway.monitor import Monitor
-from codecs_core.gateway.relay import Ingress, Migration
+from codecs_core.gateway.relay import Migration
 from codecs_core.gateway.side import ENDED, LOOK, PATIENCE, MigrationProgress, Report, Side
 from codecs_core.transport.tls import TlsCredentials
 
@@ -37,6 +38,7 @@ class Incoming(Side):
     ) -> None:
         super().__init__(monitor, socket, report)
         self._channels = channels
+        self._on_refusal = on_refusal
         self._waiting = False
         self._ended: list[Migration] = []
         state = self._state()
@@ -117,6 +119,8 @@ class Incoming(Side):
     def _end(self, migration: Migration) -> None:
         if migration.bridge is not None:
             self._ended.append(migration)
+        elif self._on_refusal is not None:
+            self._on_refusal(str(migration.error))
 
     def _look(self, migration: Migration) -> MigrationProgress:
         return MigrationProgress.of(self.monitor.run("query-migrate"), migration)

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from codecs_core.codec import Codec
 from codecs_core.errors import CodecsCoreError, LinkError, TransferError, UsageError
+from codecs_core.gateway.egress import Egress
 from codecs_core.gateway.monitor import Monitor
-from codecs_core.gateway.relay import Egress, Migration
+from codecs_core.gateway.relay import Migration
 from codecs_core.gateway.side import ENDED, LOOK, PATIENCE, MigrationProgress, Report, Side
 from codecs_core.transport.tls import TlsCredentials
 

@@ -26,7 +26,7 @@ from codecs_core.codec import Buffer, Codec
 from codecs_core.engine.lobby import Lobby, Stranger
 from codecs_core.engine.session import Session
 from codecs_core.errors import ProtocolError, TransferError, UsageError
-from codecs_core.gateway.relay import BESIDE_QEMU
+from codecs_core.gateway.egress import BESIDE_QEMU
 from codecs_core.memory.output import OutputDirectory
 from codecs_core.registry import get_codec
 from codecs_core.transport.address import parse

@@ -23,9 +23,9 @@ class OutputFile:
     Used with ``with``; what was not committed by the end is removed. ``force`` lets it replace a
     file of that name, ``sync`` makes the name as lasting as the disk. ``keep`` leaves what was
     not committed, if there is anything in it, where the next one for this name finds it; who has
-    made sure that nobody else is using it says so by `claim`. Raises `UsageError` where
-    ``path`` is a directory, or exists and may not be replaced; `TransferError` where it lies in no
-    directory.
+    made sure that nobody else is using it says so by `claim`. ``named`` says that the file has its
+    name. Raises `UsageError` where ``path`` is a directory, or exists and may not be replaced;
+    `TransferError` where it lies in no directory.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class OutputFile:
         keep: bool = False,
     ) -> None:
         self.path = Path(path)
+        self.named = False
         self._force = force
         self._sync = sync
-        self._named = False
         self._keep = keep
         self._ours = not keep
         if self.path.is_dir():
@@ -57,9 +57,10 @@ class OutputFile:
         try:
             if self._force:
                 os.replace(self.partial, self.path)
+                self.named = True
             else:
                 self._link()
-                self._named = True
+                self.named = True
                 self.discard()
             if self._sync:
                 _sync_directory(self.path.parent)
@@ -69,8 +70,8 @@ class OutputFile:
 
     def withdraw(self) -> None:
         """Take the name away again, unless it replaced a file: what came of that is whole."""
-        if self._named:
-            self._named = False
+        if self.named and not self._force:
+            self.named = False
             with suppress(FileNotFoundError):
                 os.replace(self.path, self.partial)
 

@@ -127,6 +127,7 @@ class StreamSink(_Stream):
         self._position = 0
         self._writing = False
         self._held = b""
+        self._error: BaseException | None = None
         self._owned = -1
         self._sink = sink
         if isinstance(sink, int) and stat.S_ISFIFO(os.fstat(sink).st_mode):
@@ -142,7 +143,8 @@ class StreamSink(_Stream):
             self._writing = True
         try:
             self._emit(data, first + len(data))
-        except BaseException:
+        except BaseException as error:
+            self._error = error
             self.abort()
             raise
         with self._turn:
@@ -220,7 +222,8 @@ class StreamSink(_Stream):
         self._turn.wait_for(lambda: self._aborted or self._decided(first))
         self._waiting.remove(first)
         if self._aborted:
-            raise TransferError(f"writing {self.name}: the transfer was stopped")
+            # Whoever of several channels is the first to tell, tells why.
+            raise self._error or TransferError(f"writing {self.name}: the transfer was stopped")
         if first < self._position:
             raise ProtocolError(f"{self.name}: the pages at {first:#x} came twice")
         if first > self._position:

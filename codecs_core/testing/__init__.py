@@ -18,7 +18,10 @@ from __future__ import annotations
 import pytest
 
 # Before the modules are imported: their asserts then show values, as in a test file.
-for _module in ("checks", "file_format", "hostile", "listing", "packets", "parameters", "sessions"):
+for _module in (
+    *("checks", "device", "double", "file_format", "hostile"),
+    *("listing", "packets", "parameters", "sessions"),
+):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
 from codecs_core.testing.contract import CodecContract  # noqa: E402

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
-__all__ = ["PRELUDE", "Outcome", "compile_double", "run_script"]
+__all__ = ["PRELUDE", "Double", "Outcome", "compile_double", "environment_with"]
 
 PRELUDE = """
 import ctypes, json, logging, sys
@@ -34,11 +37,13 @@ def decode(codec, payloads, size=512 << 10):
             decoder.decode_into(memoryview(payload), memoryview(packet))
             result.append(bytes(packet))
         return result, dict(decoder.statistics())
+
 """
 """What scripts find: twelve ``packets``, and the two ways through a codec.
 
 The double has a function ``double_outstanding``: what it gave and did not get back.
 """
+_AFTERWARDS = "\nassert outstanding() == 0\n"
 
 
 class Outcome:
@@ -48,6 +53,18 @@ class Outcome:
         self.result = result
         self.stderr = stderr
         self.warnings = [line for line in stderr.splitlines() if line.strip()]
+
+
+def environment_with(library: str, prefix: Path, *, remedy: str) -> dict[str, str]:
+    """Return the environment in which pkg-config finds a library: below ``prefix``, or anywhere.
+
+    Where it is missing the test fails, and names the ``remedy``.
+    """
+    paths = [str(prefix / "lib/pkgconfig"), os.environ.get("PKG_CONFIG_PATH", "")]
+    environment = os.environ | {"PKG_CONFIG_PATH": ":".join(filter(None, paths))}
+    found = subprocess.run(["pkg-config", "--exists", library], env=environment, check=False)
+    assert found.returncode == 0, f"{library} is missing; remedy: {remedy}"
+    return environment
 
 
 def compile_double(
@@ -62,14 +79,35 @@ def compile_double(
     subprocess.run([*command, *found, str(source), *flags, "-o", str(target)], check=True)
 
 
-def run_script(script: str, environment: Mapping[str, str]) -> Outcome:
-    """Run a script, after the `PRELUDE`, in a process of its own; it prints its result as JSON.
+@dataclass(frozen=True)
+class Double:
+    """A compiled double, for the tests of ``codec``; ``variable`` hands it its plan.
 
-    It must succeed, and give everything back that it took from the double.
+    A plan says which of its calls fail, and how; the double defines its words. ``environment`` is
+    what the codec needs besides, to meet it.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script + "\nassert outstanding() == 0\n"],
-        env=environment, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return Outcome(json.loads(done.stdout), done.stderr)
+
+    codec: str
+    library: Path
+    variable: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def surroundings(self, plan: str = "") -> dict[str, str]:
+        """Return the environment in which a command meets the double."""
+        added = {"LD_PRELOAD": str(self.library), self.variable: plan}
+        return os.environ | self.environment | added
+
+    def run(self, script: str, plan: str = "") -> Outcome:
+        """Run a script, after the `PRELUDE`, in a process of its own; it prints its result as JSON.
+
+        It finds ``device`` and ``software``, the codec with its default backend and that one. It
+        must succeed, and give everything back that it took from the double.
+        """
+        name = repr(self.codec)
+        codecs = f"device, software = get_codec({name}), get_codec({name}, backend='software')\n"
+        done = subprocess.run(
+            [sys.executable, "-c", PRELUDE + codecs + dedent(script) + _AFTERWARDS],
+            env=self.surroundings(plan), capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return Outcome(json.loads(done.stdout), done.stderr)

@@ -318,18 +318,18 @@ def _checksum(agreed: xxh3_64, body: bytes) -> str:
     return whole.hexdigest()
 
 
-def check_preamble(data: Buffer) -> None:
-    """Raise `ProtocolError` unless ``data`` is the preamble that this version speaks."""
+def check_preamble(data: Buffer, peer: str = "a connection") -> None:
+    """Raise `ProtocolError` unless ``data``, of ``peer``, is the preamble of this version."""
     magic, version = _PREAMBLE.unpack(data)
     if magic[:2] == TLS_HANDSHAKE:
         raise ProtocolError(
-            "a connection begins with TLS, which is not asked for here; remedy: --tls-creds at "
-            "both ends, or at none"
+            f"{peer} begins with TLS, which is not asked for here; remedy: --tls-creds at both "
+            "ends, or at none"
         )
     if magic != CONTROL_MAGIC:
         raise ProtocolError(
-            f"a connection begins with {bytes(data[:4]).hex(' ')}, which is neither a control "
-            f"connection nor a multifd channel"
+            f"{peer} begins with {bytes(data[:4]).hex(' ')}, which is neither a control "
+            "connection nor a multifd channel"
         )
     if version != CONTROL_VERSION:
         raise ProtocolError(
@@ -353,14 +353,14 @@ def encode(message: Message) -> bytes:
     return frame_header(message.type, len(body)) + body
 
 
-def decode_frame_header(data: Buffer) -> tuple[Type, int]:
-    """Read the 5 bytes before a body: its type and length.
+def decode_frame_header(data: Buffer, peer: str = "the peer") -> tuple[Type, int]:
+    """Read the 5 bytes before a body, of ``peer``: its type and length.
 
     Raises `ProtocolError` for an unknown type or a length above the type's limit.
     """
     kind, length = _FRAME.unpack(data)
     if data[:2] == TLS_ALERT:
-        raise ProtocolError("the peer asks for TLS; remedy: --tls-creds here, too")
+        raise ProtocolError(f"{peer} asks for TLS; remedy: --tls-creds here, too")
     if kind not in _BODIES:
         raise ProtocolError(f"control message of unknown type {kind}")
     message = _BODIES[kind]

@@ -90,7 +90,10 @@ def test_what_is_kept_is_told(source: bytes, tmp_path: Path, receive: Receive) -
     subprocess.run([sys.executable, "-c", SENDS_HALF, address, "4096"], cwd=tmp_path)
     _, err = receiver.communicate(timeout=WAIT)
     (partial,) = left(tmp_path)
-    assert f"kept what has come of there/a as there/{partial.name}; remedy: ".encode() in err
+    assert (
+        f"kept what has come of there/a as there/{partial.name}; the same commands, ".encode()
+        in err
+    )
 
 
 def sender_is_killed(tmp_path: Path, receive: Receive) -> Path:

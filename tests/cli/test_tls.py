@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,11 +40,40 @@ def test_a_transfer_from_nothing(multifd: Multifd, tmp_path: Path) -> None:
         address = receiver.stderr.readline().split()[-1]
         refused = multifd("send", str(data), address)
         assert refused.status == 1
-        assert "the peer asks for TLS; remedy: --tls-creds here, too" in refused.err
-        assert "refused: tcp:127.0.0.1:" in receiver.stderr.readline()
+        assert refused.err == (
+            f"multifd: error: {address} asks for TLS; remedy: --tls-creds here, too\n"
+        )
+        assert re.fullmatch(
+            r"refused: tcp:127.0.0.1:\d+: the peer does not speak TLS; "
+            r"remedy: --tls-creds there, too\n",
+            receiver.stderr.readline(),
+        )
         assert multifd("send", "--tls-creds", str(pki), str(data), address).status == 0
     assert receiver.returncode == 0
     assert (tmp_path / "copy").read_bytes() == data.read_bytes()
+
+
+def test_tls_at_the_sender_alone(multifd: Multifd, pki: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"secret")
+    with subprocess.Popen(
+        [MULTIFD, "recv", "tcp:127.0.0.1:0", str(tmp_path / "copy")],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as receiver:
+        assert receiver.stderr is not None
+        address = receiver.stderr.readline().split()[-1]
+        sent = multifd("send", "--tls-creds", str(pki), str(tmp_path / "data"), address)
+        said = receiver.stderr.read()
+    assert (sent.status, sent.err) == (
+        1,
+        f"multifd: error: {address}: the peer does not speak TLS; remedy: --tls-creds there, too\n",
+    )
+    assert receiver.returncode == 1
+    assert re.fullmatch(
+        r"multifd: error: tcp:127.0.0.1:\d+ begins with TLS, which is not asked for here; "
+        r"remedy: --tls-creds at both ends, or at none\n",
+        said,
+    )
 
 
 def test_test_ca_overwrites_nothing(multifd: Multifd, pki: Path) -> None:

@@ -301,7 +301,7 @@ class TestFailure:
         sender, receiver = under_way
         sender.send_signal(number)
         assert sender.wait(WAIT) == 130
-        assert end(receiver)[::2] == (1, "multifd: error: interrupted\n")
+        assert end(receiver)[::2] == (1, "multifd: error: the other end was interrupted\n")
         assert list((tmp_path / "there").iterdir()) == []
 
     def test_receiver_interrupted(self, under_way: tuple[Process, Process], tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ class TestFailure:
         assert end(receiver)[::2] == (130, "multifd: interrupted\n")
         assert sender.wait(WAIT) == 1
         assert sender.stderr is not None
-        assert sender.stderr.read() == b"multifd: error: interrupted\n"
+        assert sender.stderr.read() == b"multifd: error: the other end was interrupted\n"
         assert list((tmp_path / "there").iterdir()) == []
 
     def test_sender_killed(self, under_way: tuple[Process, Process], tmp_path: Path) -> None:

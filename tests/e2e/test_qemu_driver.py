@@ -133,6 +133,22 @@ def test_a_plain_relay_on_the_way(hosts: Hosts, relay: Callable[..., Any]) -> No
     hosts.destination.wait_for_rounds()
 
 
+@pytest.mark.parametrize("protected", ["migrate", "accept"])
+def test_tls_at_one_end_alone(hosts: Hosts, pki: Path, protected: str) -> None:
+    """Each end says what is missing. The guest stays, and the other waits on for another."""
+    creds = {protected: ("--tls-creds", str(pki))}
+    accept, address = hosts.accept(*creds.get("accept", ()))
+    _, errors = hosts.migrate(address, *creds.get("migrate", ())).end(1)
+    told = accept.heard()
+    assert told.startswith("refused: tcp:127.0.0.1:")
+    assert "; remedy: --tls-creds " in told
+    assert "; remedy: --tls-creds " in errors
+    assert "the guest is at the source, running" in errors
+    assert hosts.source.running()
+    accept.process.send_signal(signal.SIGINT)
+    accept.end(130)
+
+
 def test_interrupted(hosts: Hosts) -> None:
     accept, migrate = hosts.under_way()
     migrate.process.send_signal(signal.SIGINT)

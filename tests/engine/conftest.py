@@ -31,7 +31,7 @@ def nothing_left_behind() -> Iterator[None]:
     """No thread and no descriptor outlives a test."""
     threads, files = set(threading.enumerate()), open_files()
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
         if set(threading.enumerate()) <= threads and open_files() <= files:
             return

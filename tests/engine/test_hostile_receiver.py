@@ -18,14 +18,14 @@ from codecs_core import (
 )
 from codecs_core.wire import control
 
-from .conftest import Peer
+from .conftest import WAIT, Peer
 
 Script = Callable[[Callable[[Peer, socket.socket], None]], str]
 TOKEN = "0123456789abcdef" * 2
 
 
-def send(address: str, pages: int = 64) -> None:
-    with Sender(address, timeout=0.5) as sender:
+def send(address: str, pages: int = 64, *, timeout: float = WAIT) -> None:
+    with Sender(address, timeout=timeout) as sender:
         sender.add_block("ram", b"x" * 4096 * pages)
         sender.send()
 
@@ -88,7 +88,7 @@ def test_answers_nonsense(script: Script, answer: bytes, message: str) -> None:
 def test_never_answers(script: Script) -> None:
     address = script(lambda peer, listener: peer._exactly(1) and None)
     with pytest.raises(LinkTimeout, match=f"{address} was silent for 0.5 s"):
-        send(address)
+        send(address, timeout=0.5)
 
 
 def test_goes_before_it_answers(script: Script) -> None:
@@ -119,7 +119,7 @@ def test_takes_no_pages_but_lives_no_more(script: Script) -> None:
         peer.reason()
 
     with pytest.raises(LinkTimeout, match=r"was silent for 0\.5 s"):
-        send(script(play), pages=50_000)
+        send(script(play), pages=50_000, timeout=0.5)
 
 
 def test_is_slow_but_lives(script: Script) -> None:
@@ -128,7 +128,7 @@ def test_is_slow_but_lives(script: Script) -> None:
     def play(peer: Peer, listener: socket.socket) -> None:
         accept_channels(peer, listener)
         peer.control.settimeout(0.1)
-        for _ in range(12):
+        for _ in range(30):
             peer.send(control.KeepAlive())
             with pytest.raises(TimeoutError):
                 while True:
@@ -138,7 +138,7 @@ def test_is_slow_but_lives(script: Script) -> None:
         assert isinstance(peer.receive(), control.Done)
         peer.send(control.Ack())
 
-    send(script(play), pages=50_000)
+    send(script(play), pages=50_000, timeout=2)
 
 
 @pytest.mark.parametrize(

@@ -437,7 +437,7 @@ def test_a_message_whose_length_is_damaged_is_not_waited_for(
 def test_a_packet_whose_frame_is_damaged_is_not_waited_for() -> None:
     """Over one connection: DONE and all signs of life look like the rest of a frame."""
     ours, theirs = socket.socketpair()
-    with theirs, Receiver(f"fd:{theirs.fileno()}", timeout=0.2) as receiver:
+    with theirs, Receiver(f"fd:{theirs.fileno()}", timeout=0.6) as receiver:
         receiver.add_block("ram", bytearray(4096))
         running = Running(receiver.receive)
         peer = Peer(ours)

@@ -355,7 +355,7 @@ def test_ctrl_c_while_sending() -> None:
             with Sender(receiver.address) as sender:
                 sender.add_block("ram", Interrupted("ram", data))
                 sender.send()
-        with pytest.raises(RemoteError, match=r"^interrupted$"):
+        with pytest.raises(RemoteError, match=r"^the other end was interrupted$"):
             receiving.result()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 import time
@@ -256,7 +257,7 @@ class TestWhoIsRefused:
         waiting = wait(TlsCredentials(pki))
         error = refusal(waiting.address, None)
         assert isinstance(error, ProtocolError)
-        assert str(error) == "the peer asks for TLS; remedy: --tls-creds here, too"
+        assert str(error) == f"{waiting.address} asks for TLS; remedy: --tls-creds here, too"
         waiting.serve(TlsCredentials(pki))
         (said,) = waiting.refused
         assert "the peer does not speak TLS" in said
@@ -268,7 +269,11 @@ class TestWhoIsRefused:
         assert "the peer does not speak TLS; remedy: --tls-creds there, too" in str(error)
         error = waiting.running.wait()
         assert isinstance(error, ProtocolError)
-        assert "begins with TLS, which is not asked for here; remedy: --tls-creds" in str(error)
+        assert re.fullmatch(
+            r"tcp:127.0.0.1:\d+ begins with TLS, which is not asked for here; "
+            "remedy: --tls-creds at both ends, or at none",
+            str(error),
+        )
 
     def test_a_version_that_is_too_old(self, wait: Callable[..., Waiting], pki: Path) -> None:
         waiting = wait(TlsCredentials(pki))
@@ -299,6 +304,23 @@ class TestWhoIsRefused:
             error = refusal(f"fd:{ours.fileno()}", TlsCredentials(stranger_pki, NAMED))
             assert isinstance(error, TlsError)
             assert isinstance(running.wait(), TlsError)
+
+    @pytest.mark.parametrize("protected", ["sender", "receiver"])
+    def test_one_stream_of_which_one_end_speaks_tls(self, pki: Path, protected: str) -> None:
+        credentials = TlsCredentials(pki, NAMED)
+        theirs_tls, ours_tls = (
+            credentials if each == protected else None for each in ("receiver", "sender")
+        )
+        ours, theirs = socket.socketpair()
+        with ours, theirs, Receiver(f"fd:{theirs.fileno()}", tls=theirs_tls) as receiver:
+            running = Running(receiver.receive)
+            sent, received = refusal(f"fd:{ours.fileno()}", ours_tls), running.wait()
+        if protected == "sender":
+            assert "the peer does not speak TLS; remedy: --tls-creds there, too" in str(sent)
+            assert "begins with TLS, which is not asked for here; remedy: --tls-" in str(received)
+        else:
+            assert "asks for TLS; remedy: --tls-creds here, too" in str(sent)
+            assert "the peer does not speak TLS; remedy: --tls-creds there, too" in str(received)
 
 
 def raw_client(address: str, pki: Path, own: Path | None = None) -> ssl.SSLSocket:

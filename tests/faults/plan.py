@@ -17,10 +17,12 @@ from dataclasses import dataclass, replace
 
 from codecs_core import Sender
 
-__all__ = ["CHECKSUM", "Fault", "Kind", "Plan", "plan_of", "relay_plan_of"]
+__all__ = ["CHECKSUM", "TIMEOUT", "Fault", "Kind", "Plan", "plan_of", "relay_plan_of"]
 
 CHECKSUM = "checksum" in inspect.signature(Sender).parameters
 """Whether packets carry checksums. Without, only some bits are certain to be missed if flipped."""
+TIMEOUT = 3.0
+"""Seconds that a peer may be silent where somebody will have to wait for them."""
 
 
 class Kind(enum.StrEnum):
@@ -98,8 +100,8 @@ class Plan:
 
     @property
     def timeout(self) -> float:
-        """Seconds that a peer may be silent: short only where somebody will have to wait them."""
-        return 30.0 if self.harmless else 2.0
+        """Seconds that a peer may be silent: short only where somebody has to wait so long."""
+        return 30.0 if self.harmless else TIMEOUT
 
     def __str__(self) -> str:
         what = "relay" if self.relay else f"{self.blocks}×{self.kind}"

@@ -12,7 +12,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import UUID
 
-from codecs_core.gateway.relay import Egress, Ingress, Migration
+from codecs_core.gateway.egress import Egress
+from codecs_core.gateway.ingress import Ingress
+from codecs_core.gateway.relay import Migration
 from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader
 from codecs_core.wire.return_path import MessageType
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .campaign import carry_out
-from .plan import CHECKSUM, Fault, Kind, Plan
+from .plan import CHECKSUM, TIMEOUT, Fault, Kind, Plan
 from .verdict import Verdict
 
 INIT = 64
@@ -23,7 +23,7 @@ RELAY: dict[str, Any] = {"relay": True, "channels": 2, "pages": 500}
 DOWN = False
 LOST = "1 of 2 channels came|ends after|reset by peer|Broken pipe"
 """Who of the two is the first to say so, is a matter of chance."""
-SILENT = "was silent for 2 s|bytes in 2 s"
+SILENT = f"was silent for {TIMEOUT:g} s|bytes in {TIMEOUT:g} s"
 
 FAILS = {
     # The name: what is transferred, the fault, and what one of the two says (a pattern).
@@ -65,7 +65,8 @@ FAILS = {
         RELAY, Fault(Kind.TRUNCATE, 1, 2 * INIT), "channel . ended after 0 packets",
     ),
     "relays: a channel never gets through": (
-        RELAY, Fault(Kind.STALL, 1, 30, amount=math.inf), "channel . did not come in 2 s",
+        RELAY, Fault(Kind.STALL, 1, 30, amount=math.inf),
+        f"channel . did not come in {TIMEOUT:g} s",
     ),
     "relays: a channel stands still": (
         RELAY, Fault(Kind.STALL, 1, MIDDLE, amount=math.inf), "channel . stands still",

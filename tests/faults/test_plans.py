@@ -50,7 +50,7 @@ class TestProxy:
                 peer, _ = server.accept()
                 stack.enter_context(peer)
                 for each in (client, peer):
-                    each.settimeout(10)
+                    each.settimeout(30)
                 yield client, peer
 
             yield pair

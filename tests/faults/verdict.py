@@ -16,7 +16,7 @@ from .plan import Plan
 
 __all__ = ["Call", "Verdict", "open_files", "watched", "where_threads_are"]
 
-_SETTLE = 5.0
+_SETTLE = 15.0
 
 
 @dataclass

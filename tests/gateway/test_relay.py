@@ -16,7 +16,9 @@ import pytest
 from codecs_core import CodecsCoreError, get_codec
 from codecs_core.codec import Geometry
 from codecs_core.engine.channel import method_of
-from codecs_core.gateway.relay import Egress, Ingress, Migration, _owner
+from codecs_core.gateway.egress import Egress, owner_of
+from codecs_core.gateway.ingress import Ingress
+from codecs_core.gateway.relay import Migration
 from codecs_core.wire.channel import ChannelParser
 from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader
 from tests.conftest import MainStream, Recorded
@@ -146,10 +148,16 @@ class Pair:
         return bytes(back)
 
     def wait(self, count: int) -> None:
+        self.until(lambda: len(self.ended) >= count)
+
+    def until_claimed(self, key: UUID) -> None:
+        self.until(lambda: key in {each.key for each in self.egress.live()})
+
+    def until(self, condition: Callable[[], bool]) -> None:
         give_up = time.monotonic() + 20
-        while len(self.ended) < count and time.monotonic() < give_up:
+        while not condition():
+            assert time.monotonic() < give_up
             time.sleep(0.01)
-        assert len(self.ended) >= count
 
     def _send(self, connection: socket.socket, data: bytes) -> None:
         with connection:
@@ -243,7 +251,8 @@ def test_one_after_another_and_several_at_once(pair: Callable[..., Pair], channe
         connection = relays.connect()
         connection.sendall(channel(0, uuid=uuid).send({1: uuid}).data)
         connection.close()
-        time.sleep(0.5)
+        # Whose a channel is, is certain only where one migration waits for any.
+        relays.until_claimed(UUID(int=uuid))
     first.close()
     second.close()
     relays.wait(8)
@@ -280,7 +289,7 @@ def test_whose_a_channel_is(
     live: list[tuple[int | None, UUID | None]], process: int | None, key: UUID, owner: int | None
 ) -> None:
     migrations = [Migration("somebody", *each) for each in live]
-    found = _owner(migrations, process, key)
+    found = owner_of(migrations, process, key)
     assert found is (None if owner is None else migrations[owner])
 
 
@@ -339,7 +348,7 @@ def test_stopping_ends_what_is_under_way(pair: Callable[..., Pair]) -> None:
     relays = pair()
     main = relays.connect()
     main.sendall(b"QEVM" + bytes(100))
-    time.sleep(0.5)
+    relays.until(lambda: bool(relays.destination.streams))
     relays.egress.abort()
     assert main.recv(1) == b""
     relays.wait(2)

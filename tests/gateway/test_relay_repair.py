@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from codecs_core.gateway.relay import Egress, Ingress, Migration
+from codecs_core.gateway.egress import Egress
+from codecs_core.gateway.ingress import Ingress
+from codecs_core.gateway.relay import Migration
 from codecs_core.wire.packet import INIT_SIZE
 from tests.conftest import MainStream
 from tests.gateway.test_relay import Destination
@@ -25,14 +27,14 @@ class Link:
         self.ended: list[Migration] = []
         self.destination = Destination(place / "destination")
         self.ingress = Ingress(
-            "tcp:127.0.0.1:0", f"unix:{place}/destination", timeout=3, on_end=self.ended.append
+            "tcp:127.0.0.1:0", f"unix:{place}/destination", timeout=10, on_end=self.ended.append
         )
         self.way = Way(self.ingress.address)
         self.egress = Egress(
             f"unix:{place}/source",
             self.way.address,
             codec=codec,
-            timeout=3,
+            timeout=10,
             retry_for=retry_for,
             on_end=self.ended.append,
         )
@@ -55,7 +57,7 @@ def link(tmp_path: Path) -> Iterator[Callable[..., Link]]:
     threads = threading.active_count()
     made: list[Link] = []
 
-    def make(codec: str = "zstd", retry_for: float = 10) -> Link:
+    def make(codec: str = "zstd", retry_for: float = 20) -> Link:
         made.append(Link(tmp_path, codec, retry_for))
         return made[-1]
 
@@ -92,7 +94,7 @@ def test_a_migration_over_a_way_that_is_cut(
     sockets = {number: connect(relays.path) for number in streams}
     for number, sock in sockets.items():
         sock.sendall(streams[number][:INIT_SIZE])
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 20
     while len(relays.destination.streams) < 3 and time.monotonic() < give_up:
         time.sleep(0.01)
 
@@ -136,7 +138,7 @@ def test_a_way_that_stays_closed(link: Callable[..., Link]) -> None:
     relays = link(retry_for=1)
     main = connect(relays.path)
     main.sendall(b"QEVM" + bytes(100))
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 20
     while not relays.destination.streams and time.monotonic() < give_up:
         time.sleep(0.01)
     relays.way.open = False

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from codecs_core import TlsCredentials, UsageError
+from codecs_core.gateway.egress import Egress
+from codecs_core.gateway.ingress import Ingress
 from codecs_core.gateway.record import Recorder
-from codecs_core.gateway.relay import Egress, Ingress, Migration
+from codecs_core.gateway.relay import Migration
 from codecs_core.transport.address import parse
 from codecs_core.transport.connect import dial
 from codecs_core.transport.tls_link import client_links
@@ -26,9 +28,11 @@ MAIN = bytes(MainStream().start({"pc.ram": 1 << 20}).end().data)
 
 
 class Pair:
-    """An egress and an ingress with these credentials, and what they have told."""
+    """An egress with ``ours``, an ingress with ``theirs``, and what they have told."""
 
-    def __init__(self, place: Path, theirs: TlsCredentials, ours: TlsCredentials) -> None:
+    def __init__(
+        self, place: Path, theirs: TlsCredentials | None, ours: TlsCredentials | None
+    ) -> None:
         self.stack = ExitStack()
         self.ended: list[Migration] = []
         self.refused: list[str] = []
@@ -76,10 +80,10 @@ def ended(source: socket.socket) -> bool:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Callable[[TlsCredentials, TlsCredentials], Pair]]:
+def pair(tmp_path: Path) -> Iterator[Callable[..., Pair]]:
     with ExitStack() as stack:
 
-        def start(theirs: TlsCredentials, ours: TlsCredentials) -> Pair:
+        def start(theirs: TlsCredentials | None, ours: TlsCredentials | None) -> Pair:
             made = Pair(tmp_path, theirs, ours)
             stack.callback(made.stack.close)
             return made
@@ -113,6 +117,41 @@ def test_an_egress_that_is_not_let_in(pair: Callable[..., Pair], pki: Path, bob:
     for said in (str(relays.ended[0].error), relays.refused[0]):
         assert "CN=bob' is not among those let in here" in said
     assert relays.destination.streams == []
+
+
+def test_tls_at_the_ingress_alone(pair: Callable[..., Pair], pki: Path) -> None:
+    """The source's connection ends; each relay says what is missing, and serves on."""
+    relays = pair(TlsCredentials(pki), None)
+    assert ended(relays.connect(MAIN))
+    relays.until(lambda: relays.ended and relays.refused)
+    assert [str(each.error) for each in relays.ended] == [
+        f"{relays.ingress.address} asks for TLS; remedy: --tls-creds here, too"
+    ]
+    (said,) = relays.refused
+    assert said.endswith(": the peer does not speak TLS; remedy: --tls-creds there, too")
+    assert relays.destination.streams == []
+
+
+def test_tls_at_the_egress_alone(pair: Callable[..., Pair], pki: Path) -> None:
+    relays = pair(None, TlsCredentials(pki))
+    assert ended(relays.connect(MAIN))
+    relays.until(lambda: len(relays.ended) == 2)
+    (client,) = (each.peer for each in relays.ended if each.peer.startswith("tcp:"))
+    assert {str(each.error) for each in relays.ended} == {
+        f"{relays.ingress.address}: the peer does not speak TLS; remedy: --tls-creds there, too",
+        f"{client} begins with TLS, which is not asked for here; remedy: --tls-creds at both "
+        "ends, or at none",
+    }
+    assert relays.refused == []
+    assert relays.destination.streams == []
+
+
+def test_a_qemu_that_speaks_tls_to_its_relay(pair: Callable[..., Pair], pki: Path) -> None:
+    relays = pair(TlsCredentials(pki), TlsCredentials(pki))
+    assert ended(relays.connect(b"\x16\x03\x01" + bytes(300)))
+    relays.until(lambda: relays.refused)
+    assert "it begins with TLS" in relays.refused[0]
+    assert relays.refused[0].endswith("remedy: migrate_set_parameter tls-creds ''")
 
 
 def test_a_channel_of_another_client(

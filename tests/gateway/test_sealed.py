@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecs_core import CodecsCoreError, CorruptPayload, Geometry, ProtocolError, get_codec
-from codecs_core.gateway.relay import Egress
+from codecs_core.gateway.egress import Egress
 from codecs_core.gateway.transcode import Compressor, Restorer, Transcoder
 from codecs_core.registry import Registry
 from codecs_core.wire import control

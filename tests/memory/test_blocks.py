@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import resource
@@ -257,6 +258,31 @@ class TestStream:
         sink.leave()
         thread.join()
         assert "did not come" in str(errors[0])
+
+    def test_sink_that_takes_no_more_says_why_to_all(self) -> None:
+        """To the channel that writes, and to the one that waits for its turn."""
+
+        class Full(io.RawIOBase):
+            def write(self, data: Any) -> int:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        sink = StreamSink("out", Full(), 2 * PAGE)
+        sink.expect(2)
+        errors = []
+
+        def store(page: int) -> None:
+            try:
+                sink.store(packed(page * PAGE), 1, memoryview(bytes(PAGE)))
+            except TransferError as error:
+                errors.append(str(error))
+
+        thread = threading.Thread(target=store, args=(1,))
+        thread.start()
+        while not sink._waiting:
+            assert thread.is_alive()
+        store(0)
+        thread.join()
+        assert errors == ["writing out: No space left on device"] * 2
 
     def test_sink_whose_reader_goes(self) -> None:
         read, write = os.pipe()

@@ -11,5 +11,5 @@ class TestXz(CodecContract):
     codec = XzCodec()
 
 
-def test_files_are_those_of_xz() -> None:
+def test_files_are_those_of_the_xz_command() -> None:
     assert lzma.decompress(XzCodec().compress(b"page" * 1024)) == b"page" * 1024

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from codecs_core_qatzip.probe import ALWAYS
 
-from codecs_core.testing.double import Outcome, compile_double, run_script
+from codecs_core.testing.double import Double, Outcome, compile_double, environment_with
 
 HERE = Path(__file__).parent
-PREFIX = HERE.parents[2] / "build/libqatzip/lib/pkgconfig"
-CODECS = 'device, software = get_codec("qatzip"), get_codec("qatzip", backend="software")\n'
+PREFIX = HERE.parents[2] / "build/libqatzip"
 
 
 @pytest.fixture(scope="session")
 def build_environment() -> dict[str, str]:
-    """The environment in which pkg-config finds libqatzip: here, or in the system."""
-    paths = [str(PREFIX), os.environ.get("PKG_CONFIG_PATH", "")]
-    environment = os.environ | {"PKG_CONFIG_PATH": ":".join(filter(None, paths))}
-    found = subprocess.run(["pkg-config", "--exists", "qatzip"], env=environment, check=False)
-    assert found.returncode == 0, "libqatzip is missing; remedy: tools/libqatzip"
-    return environment
+    """The environment in which pkg-config finds libqatzip."""
+    return environment_with("qatzip", PREFIX, remedy="tools/libqatzip")
 
 
 @pytest.fixture(scope="session")
@@ -42,23 +34,13 @@ def build_double(build_environment: dict[str, str]) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def double(tmp_path_factory: pytest.TempPathFactory, build_double: Callable[..., Path]) -> Path:
+def double(tmp_path_factory: pytest.TempPathFactory, build_double: Callable[..., Path]) -> Double:
     """A shared library that takes libqatzip's place where it is preloaded."""
-    return build_double(tmp_path_factory.mktemp("double"))
+    library = build_double(tmp_path_factory.mktemp("double"))
+    return Double("qatzip", library, "QATZIP_DOUBLE", {ALWAYS: "always"})
 
 
 @pytest.fixture
-def environment_of_double(double: Path) -> Callable[[str], dict[str, str]]:
-    """The environment in which a command meets the double, with a plan."""
-    added = {"LD_PRELOAD": str(double), ALWAYS: "always"}
-    return lambda plan: os.environ | added | {"QATZIP_DOUBLE": plan}
-
-
-@pytest.fixture
-def on_double(environment_of_double: Callable[[str], dict[str, str]]) -> Callable[..., Outcome]:
-    """Run a script on the double; it finds ``device`` and ``software``, two codecs."""
-
-    def run(script: str, plan: str = "") -> Outcome:
-        return run_script(CODECS + dedent(script), environment_of_double(plan))
-
-    return run
+def on_double(double: Double) -> Callable[..., Outcome]:
+    """Run a script on the double, with a plan."""
+    return double.run

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import filecmp
-import json
-import random
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from codecs_core.testing.device import ROUND_TRIP, DeviceContract, counts
+
 Run = Callable[..., Any]
-MULTIFD = str(Path(sys.executable).with_name("multifd"))
-
-ROUND_TRIP = """
-payloads, sent = encode(device, packets)
-assert decode(software, payloads)[0] == packets
-back, received = decode(device, payloads)
-assert back == packets
-print(json.dumps([sent, received, [p.count(b"QZ\\x08\\x00") for p in payloads]]))
-"""
 
 
-def counts(hardware: int, software: int) -> dict[str, int]:
-    return {"hardware_packets": hardware, "software_packets": software}
+class TestDevice(DeviceContract):
+    library = "libqatzip"
+    lost_packing = "compress@6-99=-2"
+    lost_unpacking = [f"decompress@4-99={code}" for code in (-2, -5, -101)]
+    overruled = [f"decompress@4-4={code}" for code in (-3, -4, -100)]
+    absent = ["init@1-99=-101", "setup@1-99=-101", "setup@1-99=11"]
+    why_absent = "qzInit failed with QZ_NOSW_NO_HW"
+    lost_under_way = "compress@40-9999=-2 decompress@90-9999=-2"
 
 
 def test_a_device_serves_every_packet_in_members_of_its_buffer(on_double: Run) -> None:
-    outcome = on_double(ROUND_TRIP)
-    sent, received, members = outcome.result
-    assert sent == received == counts(12, 0)
-    assert members == [8] * 12
+    outcome = on_double("""
+        payloads, sent = encode(device, packets)
+        assert decode(software, payloads)[0] == packets
+        print(json.dumps([sent, [p.count(b"QZ\\x08\\x00") for p in payloads]]))
+    """)
+    assert outcome.result == [counts(12, 0), [8] * 12]
     assert outcome.stderr == ""
 
 
@@ -54,20 +49,11 @@ def test_levels_reach_the_device(on_double: Run) -> None:
     assert outcome.result[1] < outcome.result[0]
 
 
-def test_what_software_writes_a_device_reads(on_double: Run) -> None:
-    outcome = on_double("""
-        back, received = decode(device, encode(software, packets)[0])
-        assert back == packets
-        print(json.dumps(received))
-    """)
-    assert outcome.result == counts(12, 0)
-
-
 @pytest.mark.parametrize("code", [-5, -103, -104])
 def test_a_busy_device_costs_the_packet_alone(on_double: Run, code: int) -> None:
     # The probe is a process of its own, with counts of its own.
     outcome = on_double(ROUND_TRIP, f"compress@3-5={code} decompress@17-17={code}")
-    sent, received, _ = outcome.result
+    sent, received = outcome.result
     assert sent == counts(9, 3)
     assert received["software_packets"] == 1
     assert outcome.stderr == ""
@@ -89,22 +75,6 @@ def test_a_device_that_fails_is_left_at_once(on_double: Run, code: int) -> None:
     assert "packets go on in software" in outcome.stderr
 
 
-def test_a_lost_device_is_told_once_for_all_channels(on_double: Run) -> None:
-    outcome = on_double(
-        """
-        encoders = [device.encoder() for _ in range(4)]
-        payloads = [[bytes(e.encode(memoryview(p))) for p in packets] for e in encoders]
-        assert all(decode(software, each)[0] == packets for each in payloads)
-        print(json.dumps([dict(e.statistics()) for e in encoders]))
-        for each in encoders:
-            each.close()
-        """,
-        "compress@6-99=-2",
-    )
-    assert outcome.result == [counts(5, 7), counts(0, 12), counts(0, 12), counts(0, 12)]
-    assert len(outcome.warnings) == 1
-
-
 def test_a_device_that_came_back_may_be_lost_again(on_double: Run) -> None:
     outcome = on_double(
         "print(json.dumps([encode(device, packets)[1] for _ in range(2)]))",
@@ -112,34 +82,6 @@ def test_a_device_that_came_back_may_be_lost_again(on_double: Run) -> None:
     )
     assert outcome.result == [counts(1, 11), counts(1, 11)]
     assert len(outcome.warnings) == 2
-
-
-@pytest.mark.parametrize("code", [-2, -5, -101])
-def test_a_device_that_fails_to_unpack_loses_nothing(on_double: Run, code: int) -> None:
-    outcome = on_double(
-        """
-        back, received = decode(device, encode(software, packets)[0])
-        assert back == packets
-        print(json.dumps(received))
-        """,
-        f"decompress@4-99={code}",
-    )
-    assert outcome.result == counts(3, 9)
-    assert len(outcome.warnings) == 1
-
-
-@pytest.mark.parametrize("code", [-3, -4, -100])
-def test_a_device_that_calls_good_data_bad_is_overruled(on_double: Run, code: int) -> None:
-    outcome = on_double(
-        """
-        back, received = decode(device, encode(software, packets)[0])
-        assert back == packets
-        print(json.dumps(received))
-        """,
-        f"decompress@4-4={code}",
-    )
-    assert outcome.result == counts(11, 1)
-    assert outcome.stderr == ""
 
 
 def test_bad_data_is_no_fault_of_the_device(on_double: Run) -> None:
@@ -163,7 +105,7 @@ def test_bad_data_is_no_fault_of_the_device(on_double: Run) -> None:
 @pytest.mark.parametrize("plan", ["malloc@1-1=0", "malloc@2-2=0", "malloc@1-99=0"])
 def test_without_pinned_memory_the_heap_serves(on_double: Run, plan: str) -> None:
     outcome = on_double(ROUND_TRIP, plan)
-    assert outcome.result[:2] == [counts(12, 0), counts(12, 0)]
+    assert outcome.result == [counts(12, 0), counts(12, 0)]
     assert outcome.stderr == ""
 
 
@@ -186,14 +128,6 @@ def test_without_backup_a_failure_ends_the_stream(on_double: Run) -> None:
     )
     assert outcome.result.startswith("qatzip: qzCompressExt failed with QZ_FAIL")
     assert "remedy" in outcome.result
-
-
-@pytest.mark.parametrize("plan", ["init@1-99=-101", "setup@1-99=-101", "setup@1-99=11"])
-def test_without_a_device_software_serves_in_silence(on_double: Run, plan: str) -> None:
-    outcome = on_double(ROUND_TRIP, plan)
-    assert outcome.result[2] == [1] * 12
-    assert outcome.result[:2] == [{}, {}]
-    assert outcome.stderr == ""
 
 
 def test_no_instance_left_for_a_channel(on_double: Run) -> None:
@@ -219,64 +153,3 @@ def test_small_packets_do_not_go_to_the_device(on_double: Run) -> None:
         print(json.dumps(sent))
     """)
     assert outcome.result == counts(1, 1)
-
-
-def test_asked_for_by_name_the_device_must_be_there(on_double: Run) -> None:
-    outcome = on_double(
-        """
-        try:
-            get_codec("qatzip", backend="hardware").encoder()
-        except CodecUnavailable as error:
-            print(json.dumps(str(error)))
-        """,
-        "init@1-99=-101",
-    )
-    assert "qzInit failed with QZ_NOSW_NO_HW" in outcome.result
-
-
-def test_the_listing_tells_the_backend(on_double: Run) -> None:
-    outcome = on_double(
-        "from codecs_core import codecs; print(json.dumps(codecs()['qatzip'].backend))"
-    )
-    assert outcome.result.startswith("hardware (libqatzip ")
-
-
-@pytest.mark.parametrize(
-    ("plan", "share"), [("", 1.0), ("compress@40-9999=-2 decompress@90-9999=-2", None)]
-)
-def test_from_end_to_end(
-    environment_of_double: Callable[[str], dict[str, str]],
-    tmp_path: Path,
-    plan: str,
-    share: float | None,
-) -> None:
-    """Two commands, and a device that fails on the way: the file arrives, the share shows."""
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(random.Random(1).randbytes(1 << 20) * 40)
-    environment = environment_of_double(plan)
-    with subprocess.Popen(
-        [MULTIFD, "recv", "tcp:127.0.0.1:0", str(target), "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-    ) as receiver:  # fmt: skip
-        assert receiver.stderr is not None
-        address = receiver.stderr.readline().split()[-1]
-        sent = subprocess.run(
-            [MULTIFD, "send", str(source), address, "--json",
-             "--multifd-compression", "qatzip"],
-            capture_output=True, text=True, check=True, env=environment,
-        )  # fmt: skip
-        output, errors = receiver.communicate()
-    assert receiver.returncode == 0
-    assert filecmp.cmp(source, target, shallow=False)
-    for report, warnings in ((sent.stdout, sent.stderr), (output, errors)):
-        progress = json.loads(report)
-        total = progress["statistics"]
-        assert total["hardware_packets"] + total["software_packets"] == 80
-        assert len(progress["channels"]) == 2
-        assert all(each["statistics"] for each in progress["channels"])
-        if share is None:
-            assert 0 < progress["hardware_share"] < 1
-            assert warnings.count("packets go on in software") == 1
-        else:
-            assert progress["hardware_share"] == share
-            assert warnings == ""

@@ -17,7 +17,7 @@ from codecs_core_qatzip import QatzipCodec, build_info
 from codecs_core_qatzip.apart import SessionApart
 from codecs_core_qatzip.codes import meaning, name
 from codecs_core_qatzip.library import Settings
-from codecs_core_qatzip.probe import hardware
+from codecs_core_qatzip.probe import Probe, hardware
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -221,3 +221,10 @@ def test_every_return_code_of_the_header_has_its_name_and_a_meaning(
         assert name(int(code)) == name_
         assert meaning(int(code)).startswith(f"{name_}: ")
     assert "-77" in meaning(-77)
+
+
+def test_a_wheel_may_be_installed_where_the_library_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codecs_core_qatzip.probe.library_loads", lambda: False)
+    monkeypatch.setattr("codecs_core_qatzip.probe.hardware", lambda: Probe(False, "no library"))
+    backend = QatzipCodec.availability().backend
+    assert backend.endswith(f"libqatzip {build_info().version} is not installed")

@@ -16,7 +16,7 @@ ffibuilder.set_source_pkgconfig(
     "codecs_core_qatzip._binding",
     ["qatzip"],
     (_HERE / "binding.c").read_text(),
-    extra_compile_args=["-O2", "-Wall", "-Wextra", *_FLAGS],
+    extra_compile_args=["-O2", "-g0", "-Wall", "-Wextra", *_FLAGS],
     extra_link_args=_FLAGS,
     py_limited_api=True,
 )

@@ -96,7 +96,7 @@ class QatzipCodec(Codec):
     @classmethod
     def availability(cls) -> Availability:
         """Available where the software backend is; tells of libqatzip and its device, too."""
-        from codecs_core_qatzip.probe import hardware
+        from codecs_core_qatzip.probe import hardware, library_loads
 
         try:
             software = versions()
@@ -108,7 +108,8 @@ class QatzipCodec(Codec):
             return Availability(backend=f"software ({software}); {built.reason}")
         if hardware().found:
             return Availability(backend=f"hardware (libqatzip {built.version})")
-        return Availability(backend=f"software ({software}); libqatzip {built.version}, no device")
+        missing = ", no device" if library_loads() else " is not installed"
+        return Availability(backend=f"software ({software}); libqatzip {built.version}{missing}")
 
     def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
         """Make the encoder of one channel. Raises `CodecUnavailable`."""

@@ -37,7 +37,8 @@ def binding() -> ModuleType:
         raise CodecUnavailable(
             f"codec 'qatzip': there is no binding to libqatzip ({built.reason}); remedy: install "
             "libqatzip-dev (qatzip-devel on Fedora, openSUSE and RHEL), then "
-            "pip install --force-reinstall codecs-core-qatzip -C enable-qatzip=enabled",
+            "pip install --force-reinstall --no-binary codecs-core-qatzip "
+            "codecs-core-qatzip -C enable-qatzip=enabled",
             name="qatzip",
         )
     try:

@@ -20,7 +20,7 @@ from codecs_core.errors import CodecError, CodecUnavailable
 from codecs_core_qatzip.environment import environment
 from codecs_core_qatzip.library import LibrarySession, Settings, binding
 
-__all__ = ["ALWAYS", "Probe", "hardware", "no_hardware"]
+__all__ = ["ALWAYS", "Probe", "hardware", "library_loads", "no_hardware"]
 
 ALWAYS: Final = "CODECS_CORE_QATZIP_PROBE"
 """Environment variable: ``always`` asks libqatzip also where no device's node is seen."""
@@ -80,11 +80,12 @@ def no_hardware(reason: str) -> CodecUnavailable:
     from codecs_core.hardware.missing import no_hardware
 
     return no_hardware(
-        "qatzip", reason, has_library=_library_loads(), otherwise="dmesg, and the service qat"
+        "qatzip", reason, has_library=library_loads(), otherwise="dmesg, and the service qat"
     )
 
 
-def _library_loads() -> bool:
+def library_loads() -> bool:
+    """Tell whether there is a binding, and its library on this host."""
     try:
         binding()
     except CodecUnavailable:

@@ -17,7 +17,7 @@ ffibuilder.set_source_pkgconfig(
     ["qpl"],
     (_HERE / "binding.c").read_text(),
     include_dirs=[str(_HERE)],
-    extra_compile_args=["-O2", "-Wall", "-Wextra", *_FLAGS],
+    extra_compile_args=["-O2", "-g0", "-Wall", "-Wextra", *_FLAGS],
     extra_link_args=_FLAGS,
     py_limited_api=True,
 )

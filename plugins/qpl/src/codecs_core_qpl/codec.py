@@ -42,7 +42,7 @@ class QplCodec(Codec):
     @classmethod
     def availability(cls) -> Availability:
         """Available where the software backend is; tells of libqpl and its device, too."""
-        from codecs_core_qpl.probe import hardware
+        from codecs_core_qpl.probe import hardware, library_loads
 
         try:
             libraries = software.version()
@@ -55,7 +55,8 @@ class QplCodec(Codec):
             return Availability(backend=f"software ({libraries}); libqpl: {built.reason}")
         if hardware().found:
             return Availability(backend=f"hardware (libqpl {built.version})")
-        return Availability(backend=f"software ({libraries}); libqpl {built.version}, no device")
+        missing = ", no device" if library_loads() else " is not installed"
+        return Availability(backend=f"software ({libraries}); libqpl {built.version}{missing}")
 
     def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
         """Make the encoder of one channel. Raises `CodecUnavailable`."""

@@ -34,7 +34,8 @@ def binding() -> ModuleType:
         raise CodecUnavailable(
             f"codec 'qpl': there is no binding to libqpl ({built.reason}); remedy: install "
             "libqpl 1.5.0 or later (libqpl-dev in Debian unstable), then "
-            "pip install --force-reinstall codecs-core-qpl -C enable-qpl=enabled",
+            "pip install --force-reinstall --no-binary codecs-core-qpl "
+            "codecs-core-qpl -C enable-qpl=enabled",
             name="qpl",
         )
     try:

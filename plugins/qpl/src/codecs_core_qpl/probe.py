@@ -9,7 +9,7 @@ from codecs_core.codec import Geometry
 from codecs_core.errors import CodecError, CodecUnavailable
 from codecs_core_qpl.library import LibrarySession, binding
 
-__all__ = ["Probe", "hardware", "no_hardware"]
+__all__ = ["Probe", "hardware", "library_loads", "no_hardware"]
 
 _SAMPLE = b"page" * 1024
 _GEOMETRY = Geometry(len(_SAMPLE), len(_SAMPLE))
@@ -44,10 +44,11 @@ def no_hardware(reason: str) -> CodecUnavailable:
     """Explain why ``backend=hardware`` cannot be had; ``reason`` is what the probe says."""
     from codecs_core.hardware.missing import no_hardware
 
-    return no_hardware("qpl", reason, has_library=_library_loads(), otherwise="dmesg")
+    return no_hardware("qpl", reason, has_library=library_loads(), otherwise="dmesg")
 
 
-def _library_loads() -> bool:
+def library_loads() -> bool:
+    """Tell whether there is a binding, and its library on this host."""
     try:
         binding()
     except CodecUnavailable:

@@ -1,0 +1,1 @@
+"""What authors of plugins begin with: a distribution with a codec that works."""
