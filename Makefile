@@ -20,7 +20,7 @@ lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	for plugin in plugins/*/src; do .venv/bin/mypy $$plugin || exit 1; done
+	for part in plugins/*/src integrations/*/src; do .venv/bin/mypy $$part || exit 1; done
 
 bench: $(READY)
 	$(PYTHON) benchmarks/engine.py
@@ -30,6 +30,7 @@ bench: $(READY)
 	$(PYTHON) benchmarks/qatzip.py
 	$(PYTHON) benchmarks/qpl.py
 	$(PYTHON) benchmarks/devices.py
+	$(PYTHON) benchmarks/zarr_codecs.py
 
 docs: $(READY)
 	.venv/bin/pytest -q tests/test_docs.py
@@ -44,6 +45,7 @@ clean:
 
 $(READY): tools/setup tools/libqatzip tools/libqpl tools/build_flag.py tools/distribution.py \
 		VERSION setup.py pyproject.toml \
+		$(wildcard integrations/*/pyproject.toml) \
 		$(wildcard plugins/*/pyproject.toml plugins/*/setup.py plugins/*/src/*/*_build.py) \
 		$(wildcard plugins/*/src/*/*.[ch]) \
 		$(wildcard codecs_core/memory/kernel*)

@@ -5,6 +5,7 @@ The public API, and nothing else::
     codecs()                       the installed codecs, by name
     get_codec("zstd", level=3)     one of them, ready to use
     compress / decompress          one call, the codec's standard file format
+    open("ram.gz", "rb")           file objects over it, like gzip.open, in several threads
     Sender / Receiver              N channels: blocks, pages, sync, progress
     TlsCredentials                 what encrypts them, and says who may connect
     MemoryBlock, FileBlock, …      what they move
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         RemoteError,
         TlsError,
         TransferError,
+        TruncatedFile,
         TruncatedStream,
         UnknownCodec,
         UsageError,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from codecs_core.memory.stream import StreamSink, StreamSource
     from codecs_core.oneshot import compress, decompress
     from codecs_core.registry import CodecInfo, codecs, get_codec
+    from codecs_core.stream import open
     from codecs_core.transport.tls import TlsCredentials
 
 _HOMES = {
@@ -70,7 +73,8 @@ _HOMES = {
     "errors": (
         "BrokenPlugin", "ChecksumMismatch", "CodecError", "CodecsCoreError", "CodecUnavailable",
         "CorruptPayload", "LinkError", "LinkTimeout", "ParameterError", "PluginError",
-        "ProtocolError", "RemoteError", "TlsError", "TransferError", "TruncatedStream",
+        "ProtocolError", "RemoteError", "TlsError", "TransferError", "TruncatedFile",
+        "TruncatedStream",
         "UnknownCodec", "UsageError",
     ),
     "hookspecs": ("hookimpl",),
@@ -79,6 +83,7 @@ _HOMES = {
     "memory.stream": ("StreamSink", "StreamSource"),
     "oneshot": ("compress", "decompress"),
     "registry": ("CodecInfo", "codecs", "get_codec"),
+    "stream": ("open",),
     "transport.tls": ("TlsCredentials",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -133,6 +138,7 @@ __all__ = [
     "TlsCredentials",
     "TlsError",
     "TransferError",
+    "TruncatedFile",
     "TruncatedStream",
     "UnknownCodec",
     "UsageError",
@@ -141,5 +147,6 @@ __all__ = [
     "decompress",
     "get_codec",
     "hookimpl",
+    "open",
     "parameter",
 ]

@@ -20,13 +20,12 @@ documentation) derives them from the dataclass.
 from __future__ import annotations
 
 import dataclasses
-import io
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from codecs_core.errors import CodecError, CorruptPayload, ParameterError, UsageError
+from codecs_core.errors import CorruptPayload, ParameterError, UsageError
+from codecs_core.file_format import Buffer, FileFormat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,9 +45,6 @@ __all__ = [
     "exactly",
     "parameter",
 ]
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
-"""What codecs read and return: contiguous bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +84,6 @@ DEFAULT_GEOMETRY = Geometry()
 HARDWARE_PACKETS = "hardware_packets"
 SOFTWARE_PACKETS = "software_packets"
 """What a session that may use a device calls its two counters, so that its share is shown."""
-
-_READ_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +248,7 @@ def parameter(
 
 
 @dataclass(frozen=True)
-class Codec(ABC):
+class Codec(FileFormat, ABC):
     """A compression method with its parameters. Subclass it as a frozen dataclass.
 
     Construction checks every parameter and raises `ParameterError` for the first that does not
@@ -267,10 +261,6 @@ class Codec(ABC):
     method: ClassVar[int | None] = None
     """QEMU's wire method, bits 1-5 of the packet flags; ``None`` where QEMU has none. Such a
     codec travels as method 31 and is agreed by name in the handshake."""
-
-    suffix: ClassVar[str | None] = None
-    """The file name ending of the codec's standard file format, ``.zst``; ``None`` where it has
-    no such format."""
 
     def __post_init__(self) -> None:
         for each in self.parameters():
@@ -340,44 +330,6 @@ class Codec(ABC):
     @abstractmethod
     def decoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Decoder:
         """Make the decoder of one channel. Raises `CodecUnavailable` where it cannot."""
-
-    # The standard file format: what the format's own tools read and write. It is optional:
-    # a codec that sets `suffix` implements the next two.
-
-    def compress(self, data: Buffer, /) -> bytes:
-        """Return ``data`` in the codec's standard file format.
-
-        Raises `CodecError` where the codec has no such format.
-        """
-        raise CodecError(f"codec {self.name!r} has no file format of its own")
-
-    def open_reader(self, source: BinaryIO, /) -> BinaryIO:
-        """Return a readable file of what ``source``, in the standard file format, decodes to.
-
-        Reading raises `CorruptPayload` where the source is damaged or cut short. Memory is
-        bounded whatever the source claims. Closing the reader leaves ``source`` open.
-        """
-        raise CodecError(f"codec {self.name!r} has no file format of its own")
-
-    def decompress(self, data: Buffer, /, *, max_length: int | None = None) -> bytes:
-        """Return what ``data``, in the standard file format, decodes to.
-
-        ``max_length`` bounds the result, in bytes: give one wherever the data comes from
-        elsewhere. Raises `CorruptPayload` where the data is damaged, cut short or longer than
-        that, `UsageError` for a negative bound.
-        """
-        limit = sys.maxsize - 1 if max_length is None else max_length
-        if limit < 0:
-            raise UsageError(f"max_length={limit} is negative; give a size in bytes, or None")
-        result = bytearray()
-        with self.open_reader(io.BytesIO(data)) as reader:
-            while chunk := reader.read(min(_READ_SIZE, limit + 1 - len(result))):
-                result += chunk
-                if len(result) > limit:
-                    raise CorruptPayload(
-                        f"{self.name}: the data decodes to more than max_length={limit} bytes"
-                    )
-        return bytes(result)
 
 
 def exactly(codec: str, produced: int, packet: memoryview) -> None:

@@ -10,7 +10,8 @@ Split by *who has to act*::
     │   ├── CodecUnavailable         it is sound, but its library or device is missing
     │   └── BrokenPlugin             it has a defect; the cause is kept
     ├── CodecError                   a codec's library failed
-    │   └── CorruptPayload           a payload is not what an encoder of this codec writes
+    │   └── CorruptPayload           a payload, or a file, is not what this codec writes
+    │       ├── TruncatedFile (EOFError)  a file ends too early
     │       └── ChecksumMismatch (ProtocolError)  what came is not what was sent
     ├── ProtocolError                the peer's bytes, or a file's, break the format
     │   └── TruncatedStream          they end too early
@@ -40,6 +41,7 @@ __all__ = [
     "RemoteError",
     "TlsError",
     "TransferError",
+    "TruncatedFile",
     "TruncatedStream",
     "UnknownCodec",
     "UsageError",
@@ -105,7 +107,11 @@ class CodecError(CodecsCoreError):
 
 
 class CorruptPayload(CodecError):
-    """A payload does not decode to exactly the bytes its header announced."""
+    """A payload, or a file, does not decode to what it should."""
+
+
+class TruncatedFile(CorruptPayload, EOFError):
+    """A file in a codec's format is cut short. An `EOFError`, as users of `gzip` expect."""
 
 
 class ProtocolError(CodecsCoreError):

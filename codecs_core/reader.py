@@ -11,12 +11,12 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from codecs_core.errors import CorruptPayload
+from codecs_core.errors import CorruptPayload, TruncatedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Decompressor", "open_members"]
+__all__ = ["Decompressor", "MembersReader", "open_members"]
 
 _READ_SIZE = 128 * 1024
 
@@ -33,14 +33,19 @@ class Decompressor(Protocol):
         """Whether there is nothing more to give before more input comes."""
 
     @property
-    def unused_data(self) -> bytes:
+    def unused_data(self) -> bytes | None:
         """The input behind the member's end."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """Take ``data`` and return at most ``max_length`` bytes."""
 
 
-class _MembersReader(io.RawIOBase):
+class MembersReader(io.RawIOBase):
+    """What `open_members` reads with: the ``raw`` file below its result.
+
+    Whoever wants to know where members end reads them one by one, with `read_member`.
+    """
+
     def __init__(
         self,
         source: BinaryIO,
@@ -59,36 +64,68 @@ class _MembersReader(io.RawIOBase):
         self._rest = b""
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
+        """Fill as much of ``buffer`` as is at hand; 0 at the end of the last member."""
         target = memoryview(buffer).cast("B")
         while target:
+            if self._member is None and not self._another():
+                return 0
+            if count := self.read_member(target):
+                return count
+        return 0
+
+    def read_member(self, target: memoryview, /) -> int:
+        """Read from the member at hand, or begin the next one; 0 at its end.
+
+        Raises `TruncatedFile` where there is none.
+        """
+        while True:
             data = self._input()
-            if self._member is None:
-                if not data:
-                    return 0
-                self._begun = True
             try:
                 self._member = self._member or self._start(data)
+                self._begun = True
                 output = self._member.decompress(data, len(target))
             except self._errors as error:
                 raise CorruptPayload(f"{self._codec}: the data is damaged: {error}") from error
+            target[: len(output)] = output
             if self._member.eof:
-                self._rest = self._member.unused_data
+                # Some have none where others have no bytes.
+                self._rest = self._member.unused_data or b""
                 self._member = None
-            if output:
-                target[: len(output)] = output
+            if output or self._member is None:
                 return len(output)
-        return 0
+
+    def take_rest(self) -> bytes:
+        """Hand over what was read from the source behind the member that has ended."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+    @property
+    def between_members(self) -> bool:
+        """Whether a member has ended, and none has begun behind it."""
+        return self._begun and self._member is None
+
+    def _another(self) -> bool:
+        """Look whether there is another member; zero bytes behind one are padding, as of tapes."""
+        if not self._begun:
+            return True
+        while not (rest := self._rest.lstrip(b"\0")):
+            self._rest = self._source.read(self._read_size)
+            if not self._rest:
+                return False
+        self._rest = rest
+        return True
 
     def _input(self) -> bytes:
-        """The next input; empty where the member has output left, or between members at the end."""
+        """The next input; empty where the member has output left."""
         if self._member is not None and not self._member.needs_input:
             return b""
         data, self._rest = self._rest or self._source.read(self._read_size), b""
-        if not data and (self._member is not None or not self._begun):
-            raise CorruptPayload(f"{self._codec}: the data is cut short")
+        if not data:
+            raise TruncatedFile(f"{self._codec}: the data is cut short")
         return data
 
 
@@ -105,9 +142,9 @@ def open_members(
     ``start`` makes the decompressor of one member and is shown the member's first bytes.
     ``errors`` are what it raises for damaged data. ``read_size`` is how many bytes are read from
     ``source`` at a time. ``codec`` is named in messages. At least one member must be there.
-    Reading raises `CorruptPayload` for damage, truncation and anything but a member behind a
-    member. Closing the result leaves ``source`` open.
+    Reading raises `TruncatedFile` for truncation, `CorruptPayload` for damage and for anything
+    but a member, or zero bytes, behind a member. Closing the result leaves ``source`` open.
     """
     return io.BufferedReader(
-        _MembersReader(source, codec, start, errors, read_size), buffer_size=_READ_SIZE
+        MembersReader(source, codec, start, errors, read_size), buffer_size=_READ_SIZE
     )

@@ -178,6 +178,11 @@ class Registry(Mapping[str, CodecInfo]):
             None,
         )
 
+    def by_magic(self, head: bytes) -> list[str]:
+        """The names of the codecs whose files begin like ``head``, those that work first."""
+        found = [i for i in self.values() if i.codec and head.startswith(i.codec.magic)]
+        return [i.name for i in sorted(found, key=lambda i: i.state is not State.LOADED)]
+
     def accelerators(self, root: Path) -> list[Accelerator]:
         """The devices that plugins know of on the host below ``root``, loading all.
 

@@ -35,11 +35,13 @@ def test_page_shows_the_example_whole_and_in_order() -> None:
 
 
 def test_page_names_every_hook_and_part_of_the_contract() -> None:
-    from codecs_core import codec, hookspecs
+    from codecs_core import codec, file_format, hookspecs
 
     names = [name for name in hookspecs.__all__ if name.startswith("codecs_core_")]
     names += ["encode", "decode_into", "encoder", "decoder", "availability", "compress"]
     names += ["open_reader", "parameter", *codec.Codec.__annotations__]
+    names += ["file_packer", "measure", "decompress_member", "FilePacker", "Member"]
+    names += ["pack", "join", "end", *file_format.FileFormat.__annotations__]
     assert [name for name in names if name not in PAGE] == []
 
 

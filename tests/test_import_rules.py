@@ -15,12 +15,13 @@ from codecs_core.registry import FIRST_PARTY
 ROOT = Path(codecs_core.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
-CONTRACT = {"codec", "errors"}
+CONTRACT = {"codec", "errors", "file_format"}
 CORE = {*CONTRACT, "hookspecs", "none", "registry"}
 PARTS = {
     "errors": set(),
     "accelerator": set(),
-    "codec": {"errors"},
+    "file_format": {"errors"},
+    "codec": {"errors", "file_format"},
     "reader": CONTRACT,
     "device": CONTRACT,
     "build": set(),
@@ -29,7 +30,8 @@ PARTS = {
     "discovery": {*CONTRACT, "hookspecs", "accelerator"},
     "registry": {*CORE, "discovery", "accelerator"},
     "oneshot": {*CONTRACT, "registry"},
-    "stream": {*CONTRACT, "registry"},
+    "files": {*CONTRACT, "reader"},
+    "stream": {*CONTRACT, "registry", "files"},
     "wire": CONTRACT,
     "memory": CONTRACT,
     "transport": CONTRACT,
@@ -38,7 +40,7 @@ PARTS = {
     "hardware": {*CORE, "accelerator"},
     "forecast": {*CORE, "wire", "memory", "transport", "engine"},
     "gateway": {*CORE, "wire", "memory", "transport", "engine"},
-    "testing": {*CORE, "oneshot"},
+    "testing": {*CORE, "oneshot", "stream"},
     "scaffold": CORE,
     "cli": {
         *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing", "scaffold"}),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "cli", "explain", "main"]
 
 PROGRAM = "multifd"
 COMPLETE = "_MULTIFD_COMPLETE"
@@ -43,6 +43,8 @@ COMMANDS = {
     "replay": "Send a recorded migration to a QEMU.",
     "inspect": "Show what a recorded migration or a mapped-ram file holds.",
     "extract": "Rebuild a RAM block from a recorded migration.",
+    "compress": "Compress files, in a codec's standard format.",
+    "decompress": "Decompress them, and those of other tools.",
     "codecs": "List the codecs, their parameters, and why one cannot be used.",
     "devices": "List the accelerators of a host, and why one cannot be used.",
     "top": "Show what a running command is doing.",
@@ -155,7 +157,7 @@ def _report(error: BaseException, ctx: click.Context | None, *, as_json: bool) -
     from codecs_core.cli.log import Log
     from codecs_core.cli.output import print_json
 
-    kind, message, status = _explain(error)
+    kind, message, status = explain(error)
     if os.environ.get(DEBUG):
         import traceback
 
@@ -170,7 +172,7 @@ def _report(error: BaseException, ctx: click.Context | None, *, as_json: bool) -
     return status
 
 
-def _explain(error: BaseException) -> tuple[str, str, int]:
+def explain(error: BaseException) -> tuple[str, str, int]:
     """Return the kind of the error, its message, and the exit status."""
     kind = type(error).__name__
     match error:

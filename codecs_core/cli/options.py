@@ -30,7 +30,7 @@ from codecs_core.none import NoneCodec
 from codecs_core.registry import State, default_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from codecs_core.codec import Codec
 
@@ -38,6 +38,7 @@ __all__ = [
     "CodecCommand",
     "checksum_option",
     "chosen_codec",
+    "chosen_name",
     "local_parameters",
     "retry_option",
     "timeout_option",
@@ -55,15 +56,21 @@ class CodecCommand(click.Command):
     The callback receives ``multifd_channels: int``; the codec is had by `chosen_codec`. With
     ``local_only=True`` the options are those of the codecs' local parameters alone, which
     `local_parameters` returns: the other end chooses the rest. With ``channels=False`` their number
-    is not for this command to choose.
+    is not for this command to choose; ``default`` is the codec where none is named.
     """
 
     def __init__(
-        self, *args: Any, local_only: bool = False, channels: bool = True, **settings: Any
+        self,
+        *args: Any,
+        local_only: bool = False,
+        channels: bool = True,
+        default: str | None = NoneCodec.name,
+        **settings: Any,
     ) -> None:
         super().__init__(*args, **settings)
         self.local_only = local_only
         self.channels = channels
+        self.default = default
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, and those of the codecs."""
@@ -105,8 +112,8 @@ class CodecCommand(click.Command):
             click.Option(
                 ["--multifd-compression"],
                 metavar="CODEC",
-                default=NoneCodec.name,
-                show_default=True,
+                default=self.default,
+                show_default=self.default is not None,
                 expose_value=False,
                 callback=_remember_name,
                 shell_complete=_complete_name,
@@ -215,13 +222,28 @@ def checksum_option(command: Command) -> Command:
     )(command)
 
 
-def chosen_codec(ctx: click.Context) -> Codec:
-    """Make the codec that a `CodecCommand` was called with.
+def chosen_name(ctx: click.Context) -> str | None:
+    """The name of the codec that a `CodecCommand` was called with.
+
+    There is none where the command has no default. Then no codec may have parameters either:
+    raises `UsageError`.
+    """
+    name: str | None = ctx.meta[_NAME]
+    for codec, parameters in local_parameters(ctx).items():
+        if name is None:
+            raise UsageError(
+                f"--{next(iter(parameters))} needs the codec; remedy: --multifd-compression {codec}"
+            )
+    return name
+
+
+def chosen_codec(ctx: click.Context, *, otherwise: Callable[[], str] | None = None) -> Codec:
+    """Make the codec that a `CodecCommand` was called with; ``otherwise`` names the default.
 
     Raises `UnknownCodec`, `CodecUnavailable` or `BrokenPlugin` for the codec, and `UsageError`
     where a parameter was given for another codec.
     """
-    name: str = ctx.meta[_NAME]
+    name: str = ctx.meta[_NAME] or (otherwise() if otherwise else NoneCodec.name)
     given = local_parameters(ctx)
     codec = default_registry().codec_class(name)
     for other, parameters in given.items():
@@ -267,7 +289,7 @@ def _write(
             formatter.write_dl(records)
 
 
-def _remember_name(ctx: click.Context, _: click.Parameter, name: str) -> None:
+def _remember_name(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
     ctx.meta[_NAME] = name
 
 

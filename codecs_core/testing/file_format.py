@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import pytest
 
 from codecs_core.codec import Codec
 from codecs_core.errors import CorruptPayload
+from codecs_core.stream import open
 from codecs_core.testing.checks import identical, peak_growth, positions, within
 from codecs_core.testing.data import KINDS, sample
 
@@ -34,8 +37,12 @@ class _Pipe(io.RawIOBase):
         return self._data.read(97 if size < 0 else min(size, 97))
 
 
+def _look(data: bytes) -> Callable[[int, int], bytes]:
+    return lambda offset, size: data[offset : offset + size]
+
+
 class FileFormatTests:
-    """`Codec.compress`, `Codec.decompress` and `Codec.open_reader`."""
+    """The file format: one call, file objects, and the pieces that threads work on."""
 
     codec: ClassVar[Codec]
     patience: ClassVar[float]
@@ -103,6 +110,106 @@ class FileFormatTests:
             assert identical(b"".join(pieces) + reader.read(), data)
             assert reader.read(1) == b""
         assert not source.closed
+
+    def test_file_magic(self) -> None:
+        """Every file begins as `Codec.magic` says, where it says so."""
+        for size in (0, 1, _SIZE):
+            compressed = self.codec.compress(sample("memory", size))
+            assert not self.codec.magic or compressed.startswith(self.codec.magic)
+        assert all(2 <= len(each) <= 8 for each in self.codec.magic)
+
+    def test_file_of_several_members(self) -> None:
+        """Files behind each other are one file, and so are zero bytes behind it."""
+        parts = [sample(kind, size) for kind, size in (("text", 5000), ("zeros", 0), ("random", 9))]
+        joined = b"".join(map(self.codec.compress, parts))
+        assert identical(self.codec.decompress(joined), b"".join(parts))
+        assert identical(self.codec.decompress(joined + bytes(1000)), b"".join(parts))
+
+    @pytest.mark.parametrize("count", [0, 1, 5])
+    def test_file_packer(self, count: int) -> None:
+        """Pieces packed at the same time, and joined in order, are a file."""
+        packer = self.codec.file_packer()
+        whole = sample("memory", packer.piece_size)
+        pieces = [whole, whole[: packer.piece_size // 3], whole[:1], whole[7:], whole][:count]
+        with ThreadPoolExecutor(4) as pool:
+            packed = list(pool.map(lambda each: packer.pack(memoryview(each)), pieces))
+        file = b"".join([*(bytes(packer.join(each)) for each in packed), packer.end()])
+        packer.close()
+        assert identical(self.codec.decompress(file), b"".join(pieces))
+
+    def test_file_measured(self) -> None:
+        """A member that can be measured has these sizes, and no others are accepted."""
+        for kind, size in (("zeros", 0), ("text", 1), ("memory", 4096), ("memory", _SIZE)):
+            data = sample(kind, size)
+            packer = self.codec.file_packer()
+            file = bytes(packer.pack(memoryview(data)))
+            packer.close()
+            member = self.codec.measure(_look(file + b"behind"))
+            if member is None:
+                continue
+            assert member == (len(file), size)
+            assert identical(self.codec.decompress_member(memoryview(file), size), data)
+            for other, length in (
+                (file, size + 1),
+                (file, size - 1),
+                (file[:-1], size),
+                (file + b"x", size),
+                (file + file, size or -1),
+            ):
+                if length >= 0:
+                    with pytest.raises(CorruptPayload):
+                        self.codec.decompress_member(memoryview(other), length)
+
+    def test_file_measured_wherever_it_is_damaged(self) -> None:
+        """Measuring takes any bytes, and what comes of them is refused or as it is read."""
+        data = sample("memory", 20_000)
+        compressed = self.codec.compress(data)
+        chance = random.Random(0)
+
+        def attack() -> None:
+            for position in positions(len(compressed)):
+                damaged = bytearray(compressed)
+                damaged[position] ^= 1 << chance.randrange(8)
+                self._measured_as_read(bytes(damaged))
+                self._measured_as_read(compressed[:position])
+            for size in (0, 3, 100):
+                for magic in (b"", *self.codec.magic):
+                    self._measured_as_read(magic + chance.randbytes(size))
+
+        within(self.patience, attack)
+
+    def _measured_as_read(self, data: bytes) -> None:
+        member = self.codec.measure(_look(data))
+        if member is None or not 0 < member.size <= len(data) or not 0 <= member.length <= _SIZE:
+            return
+        file = data[: member.size]
+        try:
+            decoded = self.codec.decompress_member(memoryview(file), member.length)
+        except CorruptPayload:
+            return
+        assert identical(self.codec.decompress(file), decoded)
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_file_object(self, threads: int) -> None:
+        """Written and read by `codecs_core.open`, appended to, and read from anywhere."""
+        data = sample("memory", 3_000_000)
+        file = io.BytesIO()
+        for part in (data[:2_900_000], data[2_900_000:]):
+            with open(file, "wb", self.codec, threads=threads) as writer:
+                writer.write(part)
+        assert identical(self.codec.decompress(file.getvalue()), data)
+        file.seek(0)
+        with open(file, "rb", self.codec, threads=threads) as reader:
+            assert identical(reader.read(), data)
+            for position in (2_500_000, 10, 2_999_999):
+                assert reader.seek(position) == position
+                assert identical(reader.read(1000), data[position : position + 1000])
+            assert reader.seek(0, io.SEEK_END) == len(data)
+        file.truncate(file.seek(0, io.SEEK_END) - 1)
+        file.seek(0)
+        with open(file, "rb", self.codec, threads=threads) as reader:
+            with pytest.raises(CorruptPayload):
+                reader.read()
 
     def test_file_bomb(self) -> None:
         """Reading a little of a file needs little memory, whatever it holds."""

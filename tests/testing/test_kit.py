@@ -1,12 +1,13 @@
 """The conformance kit catches what it says: every defect here fails the test that it should."""
 
+import bz2
 import ctypes
 import os
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -22,6 +23,8 @@ from codecs_core.codec import (
     parameter,
 )
 from codecs_core.errors import CodecUnavailable, CorruptPayload
+from codecs_core.file_format import FilePacker, Look, Member
+from codecs_core.reader import open_members
 from codecs_core.testing import CodecContract
 
 
@@ -346,6 +349,87 @@ def test_file_that_does_not_come_back_is_caught() -> None:
             return zlib.decompress(data)[:100]
 
     fails(Forgetful(), "test_file_round_trip", 4096)
+
+
+class SoundMembers(SoundFile):
+    """bzip2 streams, all of whose parts are in order."""
+
+    def compress(self, data: Buffer, /) -> bytes:
+        return bz2.compress(data)
+
+    def open_reader(self, source: BinaryIO, /) -> BinaryIO:
+        return open_members(
+            source,
+            codec=self.name,
+            start=lambda head: bz2.BZ2Decompressor(),
+            errors=(OSError,),
+        )
+
+
+def test_files_of_a_sound_codec_pass() -> None:
+    class TestMembers(CodecContract):
+        codec = SoundMembers()
+        listed = False
+
+    test = TestMembers()
+    for name in ("magic", "of_several_members", "measured"):
+        getattr(test, f"test_file_{name}")()
+    test.test_file_packer(5)
+    test.test_file_object(2)
+
+
+def test_packer_that_mixes_pieces_up_is_caught() -> None:
+    class Late(FilePacker):
+        """Writes every piece one too late."""
+
+        before: Buffer = b""
+
+        def pack(self, piece: memoryview, /) -> Buffer:
+            return bz2.compress(piece)
+
+        def join(self, packed: Buffer, /) -> Buffer:
+            self.before, now = packed, self.before
+            return now
+
+        def end(self) -> Buffer:
+            return b""
+
+    class Mixed(SoundMembers):
+        def file_packer(self) -> FilePacker:
+            return Late()
+
+    fails(Mixed(), "test_file_packer", 5)
+    fails(Mixed(), "test_file_object", 2)
+
+
+def test_measures_that_are_wrong_are_caught() -> None:
+    class Short(SoundMembers):
+        def measure(self, look: Look, /) -> Member | None:
+            return Member(20, 1)
+
+    class Crashing(SoundMembers):
+        def measure(self, look: Look, /) -> Member | None:
+            assert look(0, 1) == b"B"
+            return None
+
+    class Believing(SoundMembers):
+        def measure(self, look: Look, /) -> Member | None:
+            file = bytes(look(0, 1 << 20)).removesuffix(b"behind")
+            return Member(len(file), len(bz2.decompress(file)))
+
+        def decompress_member(self, data: memoryview, length: int, /) -> bytes:
+            return bz2.decompress(data)[:length]
+
+    fails(Short(), "test_file_measured")
+    fails(Believing(), "test_file_measured")
+    fails(Crashing(), "test_file_measured_wherever_it_is_damaged")
+
+
+def test_wrong_magic_is_caught() -> None:
+    class Zip(SoundMembers):
+        magic = (b"PK",)
+
+    fails(Zip(), "test_file_magic")
 
 
 def test_what_does_not_apply_is_left_out() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Callable
 from struct import pack_into
 
 import pytest
 from codecs_core_qatzip import QatzipCodec
-from codecs_core_qatzip.member import FOOTER, HEADER, members
+from codecs_core_qatzip.member import FOOTER, HEADER, members, packets
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,3 +148,58 @@ def test_parameters_that_do_not_fit(wrong: dict[str, object]) -> None:
     (field,) = wrong
     with pytest.raises(ParameterError, match=f"multifd-qatzip-{field.replace('_', '-')} expects"):
         QatzipCodec(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_file_is_grouped_to_packets() -> None:
+    """As many members as fit, of the file's bytes and of what they decode to."""
+    small = bytes(encode(b"page" * 1024))
+    large = bytes(encode(bytes(PAGE)))
+    file = memoryview(small * 3 + large * 2)
+    grouped = packets(file, 2 * PAGE)
+    assert grouped is not None
+    assert [each.source_size for each in grouped] == [2 * PAGE, 2 * PAGE, PAGE]
+    assert b"".join(each.data for each in grouped) == file
+    # Members of a byte are longer than what they hold.
+    grouped = packets(memoryview(bytes(encode(b"x")) * 10_000), 2 * PAGE)
+    assert grouped is not None
+    assert sum(each.source_size for each in grouped) == 10_000
+    assert max(len(each.data) for each in grouped) < 2 * 2 * PAGE
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGE, (1 << 20) + 5])
+def test_files_of_any_gzip_writer_decode(size: int) -> None:
+    codec = QatzipCodec(backend="software")
+    data = sample("memory", size)
+    for file in (
+        codec.compress(data),
+        gzip.compress(data),
+        codec.compress(data) + gzip.compress(b""),
+        gzip.compress(b"") + codec.compress(data),
+    ):
+        assert codec.decompress(file) == codec.decompress(file, max_length=size) == data
+        if size:
+            with pytest.raises(CorruptPayload, match=f"max_length={size - 1} "):
+                codec.decompress(file, max_length=size - 1)
+
+
+def test_only_files_of_qatzip_are_grouped() -> None:
+    member = bytes(encode(DATA))
+    for other in (
+        b"",
+        gzip.compress(DATA),
+        member + gzip.compress(DATA),
+        member[:-1],
+        member + b"x",
+    ):
+        assert packets(memoryview(other), len(DATA)) is None
+    assert packets(memoryview(member), len(DATA) - 1) is None
+
+
+def test_a_size_that_lies_in_a_file_is_noticed() -> None:
+    codec = QatzipCodec(backend="software")
+    file = encode(DATA)
+    for size in (len(DATA) - 1, len(DATA) + 1, 1 << 19):
+        pack_into("<I", file, 16, size)
+        pack_into("<I", file, len(file) - 4, size)
+        with pytest.raises(CorruptPayload):
+            codec.decompress(file)

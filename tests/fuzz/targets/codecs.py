@@ -11,6 +11,7 @@ import msgspec
 from codecs_core.codec import Codec, Geometry
 from codecs_core.errors import CorruptPayload, ParameterError
 from codecs_core.registry import State, codecs, get_codec
+from codecs_core.stream import open
 from codecs_core.testing import data as sample_data
 from tests.fuzz.target import entries, packed, target
 
@@ -73,6 +74,32 @@ def read(codec: Codec, data: bytes) -> None:
     assert results[0] == results[1]
 
 
+def open_and_seek(codec: Codec, data: bytes) -> None:
+    """A file object gives no other bytes than the codec's own reader, wherever it is read from."""
+    with open(io.BytesIO(data), "rb", codec, threads=1) as file:
+        found = file.read(LONGEST)
+        with codec.open_reader(io.BytesIO(data)) as reader:
+            assert reader.read(LONGEST) == found
+        if len(found) == LONGEST:
+            return
+        for place in (len(found) // 2, 0, len(found)):
+            assert file.seek(place) == place
+            assert file.read(100) == found[place : place + 100]
+        with open(io.BytesIO(data), "rb", codec, threads=1) as fresh:
+            assert fresh.seek(-1 if found else 0, io.SEEK_END) == max(0, len(found) - 1)
+            assert fresh.read() == found[-1:]
+
+
+def measure(codec: Codec, data: bytes) -> None:
+    """The sizes of a member are true, or decoding it is refused."""
+    member = codec.measure(lambda offset, size: data[offset : offset + size])
+    if member is None or not 0 <= member.length <= LONGEST or not 0 < member.size <= len(data):
+        raise CorruptPayload("not measured")
+    decoded = codec.decompress_member(memoryview(data)[: member.size], member.length)
+    assert len(decoded) == member.length
+    assert codec.decompress(data[: member.size], max_length=member.length) == decoded
+
+
 def there_and_back(codec: Codec, data: bytes) -> None:
     """What an encoder writes its decoder reads; so with files."""
     with codec.encoder(GEOMETRY) as encoder, codec.decoder(GEOMETRY) as decoder:
@@ -112,6 +139,7 @@ def files(codec: Codec) -> Iterator[bytes]:
     yield codec.compress(b"")
     yield from (codec.compress(each) for each in samples())
     yield codec.compress(b"ab" * 999) + codec.compress(bytes(99999))
+    yield codec.compress(b"ab" * 999) + bytes(100) + codec.compress(b"more")
 
 
 def register(codec: Codec) -> None:
@@ -121,10 +149,14 @@ def register(codec: Codec) -> None:
     for kind, run, seeds, refuses, tokens in (
         ("decoder", decode, payloads, CorruptPayload, ()),
         ("reader", read, files, CorruptPayload, ()),
+        ("file", open_and_seek, files, CorruptPayload, codec.magic),
+        ("measure", measure, files, CorruptPayload, codec.magic),
         ("round-trip", there_and_back, lambda codec: samples(), (), ()),
         ("parameters", give, parameters, ParameterError, words),
     ):
-        if kind == "reader" and codec.suffix is None:
+        if kind in ("reader", "file", "measure") and codec.suffix is None:
+            continue
+        if kind == "measure" and type(codec).measure is Codec.measure:
             continue
         target(
             f"{kind}.{name}",

@@ -20,7 +20,9 @@ from codecs_core.codec import (
     parameter,
 )
 from codecs_core.errors import CodecError, CodecUnavailable, CorruptPayload
+from codecs_core.file_format import Look, Member
 from codecs_core.reader import open_members
+from codecs_core_lz4 import frame
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Lz4Codec(Codec):
 
     name = "lz4"
     suffix = ".lz4"
+    magic = (frame.MAGIC,)
     level: int = parameter(
         0,
         minimum=-65536,
@@ -59,20 +62,37 @@ class Lz4Codec(Codec):
 
     def compress(self, data: Buffer, /) -> bytes:
         """Return ``data`` as one lz4 frame, with its size and a checksum."""
-        frame: bytes = _library("frame").compress(
+        packed: bytes = _library("frame").compress(
             data, compression_level=self.level, content_checksum=True
         )
-        return frame
+        return packed
 
     def open_reader(self, source: BinaryIO, /) -> BinaryIO:
         """Read lz4 frames, one after the other."""
-        frame = _library("frame")
+        library = _library("frame")
         return open_members(
             source,
             codec=self.name,
-            start=lambda head: frame.LZ4FrameDecompressor(),
+            start=lambda head: library.LZ4FrameDecompressor(),
             errors=(RuntimeError,),
         )
+
+    def measure(self, look: Look, /) -> Member | None:
+        """Tell the sizes of a frame whose header tells its content's."""
+        return frame.measure(look)
+
+    def decompress_member(self, data: memoryview, length: int, /) -> bytes:
+        """Return what a frame decodes to, in one call."""
+        if not length:
+            return super().decompress_member(data, length)
+        try:
+            content: bytes
+            content, size = _library("frame").decompress(data, return_bytes_read=True)
+        except RuntimeError as error:
+            raise CorruptPayload(f"lz4: the data is damaged: {error}") from error
+        if (len(content), size) != (length, len(data)):
+            raise CorruptPayload("lz4: a frame is not of the sizes that its headers announce")
+        return content
 
 
 class _Lz4Encoder(Encoder):

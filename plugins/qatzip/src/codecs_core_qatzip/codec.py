@@ -17,11 +17,13 @@ from codecs_core.codec import (
     parameter,
 )
 from codecs_core.device import Device, GuardedDecoder, GuardedEncoder
-from codecs_core.errors import CodecUnavailable, ParameterError
+from codecs_core.errors import CodecUnavailable, CorruptPayload, ParameterError
+from codecs_core.file_format import FilePacker, Look, Member
 from codecs_core.reader import open_members
 from codecs_core_qatzip import member
 from codecs_core_qatzip.codes import LibraryError
 from codecs_core_qatzip.library import build_info
+from codecs_core_qatzip.packer import MembersPacker
 from codecs_core_qatzip.software import (
     REMEDY,
     SoftwareDecoder,
@@ -48,6 +50,7 @@ class QatzipCodec(Codec):
     name = "qatzip"
     method = 16
     suffix = ".gz"
+    magic = (member.MAGIC,)
     level: int = parameter(1, minimum=1, maximum=9, help="Effort: 1 is fastest, 9 packs tightest.")
     backend: str = parameter(
         "auto",
@@ -142,6 +145,24 @@ class QatzipCodec(Codec):
                 result.write(encoder.encode(source[at : at + DEFAULT_GEOMETRY.packet_size]))
         return result.getvalue()
 
+    def decompress(self, data: Buffer, /, *, max_length: int | None = None) -> bytes:
+        """Return what a gzip file decodes to; raises as `Codec.decompress` does.
+
+        A file of QATzip's members, which tell their sizes, is decoded packet by packet: by the
+        device where there is one, otherwise by libdeflate. Any other is read by ISA-L.
+        """
+        source = memoryview(data).cast("B")
+        packets = member.packets(source, DEFAULT_GEOMETRY.packet_size)
+        if packets is None or not _within(packets, max_length):
+            return super().decompress(data, max_length=max_length)
+        decoded = []
+        with self.decoder() as decoder:
+            for each in packets:
+                packet = bytearray(each.source_size)
+                decoder.decode_into(each.data, memoryview(packet))
+                decoded.append(packet)
+        return b"".join(decoded)
+
     def open_reader(self, source: BinaryIO, /) -> BinaryIO:
         """Read the members of a gzip file, whoever wrote it."""
         igzip_lib = library("isal.igzip_lib")
@@ -151,6 +172,27 @@ class QatzipCodec(Codec):
             return member
 
         return open_members(source, codec=self.name, start=start, errors=(igzip_lib.IsalError,))
+
+    def file_packer(self) -> FilePacker:
+        """Make what packs a file: a member for each 512 KiB, as `compress` writes them."""
+        return MembersPacker(self.encoder)
+
+    def measure(self, look: Look, /) -> Member | None:
+        """Tell the sizes of a member with QATzip's extra field."""
+        return member.measure(look)
+
+    def decompress_member(self, data: memoryview, length: int, /) -> bytes:
+        """Return what a member decodes to, in one call."""
+        igzip_lib = library("isal.igzip_lib")
+        stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
+        try:
+            # libdeflate would not tell what is left over behind the end of its stream.
+            content: bytes = stream.decompress(data, length + 1)
+        except igzip_lib.IsalError as error:
+            raise CorruptPayload(f"qatzip: the data is damaged: {error}") from error
+        if len(content) != length or not stream.eof or stream.unused_data:
+            raise CorruptPayload("qatzip: a member is not of the sizes that its header announces")
+        return content
 
     def _threshold(self) -> int:
         # libqatzip by itself decides this for itself.
@@ -197,3 +239,7 @@ class QatzipCodec(Codec):
             return None
         _DEVICE.works()
         return session
+
+
+def _within(packets: list[member.Member], max_length: int | None) -> bool:
+    return max_length is None or sum(each.source_size for each in packets) <= max_length

@@ -8,23 +8,27 @@ layout is that of ``src/qatzip_gzip.c`` in QATzip.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from struct import Struct
 from typing import Final, NamedTuple
 
+from codecs_core import file_format
 from codecs_core.codec import Buffer
 from codecs_core.errors import CorruptPayload
 
-__all__ = ["FOOTER", "HEADER", "Member", "check", "members", "pack"]
+__all__ = ["FOOTER", "HEADER", "MAGIC", "Member", "check", "measure", "members", "pack", "packets"]
 
 HEADER: Final = Struct("<3sBIBBH2sHII")
 """Magic and method, flags, mtime, XFL, OS; XLEN, subfield id and size; source and deflate sizes."""
 FOOTER: Final = Struct("<II")
 """CRC-32 and size of the source."""
 
-_MAGIC: Final = b"\x1f\x8b\x08"
+MAGIC: Final = b"\x1f\x8b\x08"
 _FLAG_EXTRA: Final = 0x04
 _EXTRA_SIZE: Final = 12
 _FIELD_SIZE: Final = 8
+_LARGEST: Final = 2 << 20
+"""Of a member that QATzip writes: more than its largest buffers (``QZ_STRM_BUFF_MAX_SZ``)."""
 _UNKNOWN_OS: Final = 0xFF
 _XFL: Final = {1: 4, 9: 2}
 """RFC 1952's mark for the fastest and for the slowest level."""
@@ -42,7 +46,7 @@ def pack(level: int, source_size: int, crc: int, deflated: Buffer) -> bytes:
     return b"".join(
         (
             HEADER.pack(
-                _MAGIC, _FLAG_EXTRA, 0, _XFL.get(level, 0), _UNKNOWN_OS,
+                MAGIC, _FLAG_EXTRA, 0, _XFL.get(level, 0), _UNKNOWN_OS,
                 _EXTRA_SIZE, b"QZ", _FIELD_SIZE, source_size, len(deflated),
             ),
             deflated,
@@ -70,7 +74,7 @@ def members(payload: memoryview, expected: int) -> Iterator[Member]:
         (
             magic, flags, _, _, _, extra_size, field, field_size, source_size, deflate_size,
         ) = HEADER.unpack_from(payload, at)  # fmt: skip
-        if magic != _MAGIC or flags != _FLAG_EXTRA:
+        if magic != MAGIC or flags != _FLAG_EXTRA:
             raise CorruptPayload(f"qatzip: no gzip member with an extra field begins at {at}")
         if (extra_size, field, field_size) != (_EXTRA_SIZE, b"QZ", _FIELD_SIZE):
             raise CorruptPayload(f"qatzip: the extra field of the member at {at} is not QATzip's")
@@ -92,3 +96,43 @@ def members(payload: memoryview, expected: int) -> Iterator[Member]:
         expected -= source_size
     if expected:
         raise CorruptPayload(f"qatzip: the payload ends {expected} bytes before its packet")
+
+
+def measure(look: file_format.Look) -> file_format.Member | None:
+    """Tell the sizes of a member that has the extra field; see `FileFormat.measure`."""
+    head = look(0, HEADER.size)
+    if len(head) < HEADER.size:
+        return None
+    magic, flags, _, _, _, extra_size, field, field_size, length, deflate_size = HEADER.unpack(head)
+    if (magic, flags) != (MAGIC, _FLAG_EXTRA):
+        return None
+    if (extra_size, field, field_size) != (_EXTRA_SIZE, b"QZ", _FIELD_SIZE):
+        return None
+    if max(length, deflate_size) > _LARGEST:
+        return None
+    return file_format.Member(HEADER.size + deflate_size + FOOTER.size, length)
+
+
+def packets(data: memoryview, most: int) -> list[Member] | None:
+    """Group the members of a file to packets that decode to at most ``most`` bytes.
+
+    ``None`` where it is not made of whole members with the extra field alone, none of them larger:
+    it may still be a gzip file. Nothing is decoded, and no footer looked at.
+    """
+    found = []
+    at = begin = length = 0
+    while at < len(data):
+        each = measure(partial(_look, data, at))
+        if each is None or not 0 < each.length <= most or each.size > len(data) - at:
+            return None
+        if length + each.length > most or at + each.size - begin > 2 * most:
+            found.append(Member(data[begin:at], length))
+            begin, length = at, 0
+        at += each.size
+        length += each.length
+    found.append(Member(data[begin:], length))
+    return found if data else None
+
+
+def _look(data: memoryview, at: int, offset: int, size: int) -> memoryview:
+    return data[at + offset : at + offset + size]

@@ -22,8 +22,10 @@ from codecs_core.codec import (
 from codecs_core.errors import CodecError, CodecUnavailable, CorruptPayload
 from codecs_core.reader import open_members
 from codecs_core_zlib.levels import LEVELS
+from codecs_core_zlib.packer import ZlibPacker
 
 if TYPE_CHECKING:
+    from codecs_core.file_format import FilePacker
     from codecs_core.reader import Decompressor
 
 _WINDOW_BITS: Final = 15
@@ -39,6 +41,7 @@ class ZlibCodec(Codec):
     name = "zlib"
     method = 1
     suffix = ".zz"
+    magic = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b\x08")
     level: int = parameter(
         1, minimum=0, maximum=9, help="Effort: 0 stores, 1 is fastest, 9 packs tightest."
     )
@@ -79,6 +82,12 @@ class ZlibCodec(Codec):
             return member
 
         return open_members(source, codec=self.name, start=start, errors=(igzip_lib.IsalError,))
+
+    def file_packer(self) -> FilePacker:
+        """Make what packs one zlib stream in pieces."""
+        return ZlibPacker(
+            self.level, functools.partial(_deflate, self.level), _library("isal.isal_zlib").adler32
+        )
 
 
 class _ZlibEncoder(Encoder):
@@ -122,11 +131,20 @@ class _ZlibDecoder(Decoder):
         self._stream = None
 
 
-def _compressobj(level: int) -> Any:
+def _compressobj(level: int, wbits: int = _WINDOW_BITS) -> Any:
     choice = LEVELS[level]
-    return _library(choice.module).compressobj(
-        choice.level, wbits=_WINDOW_BITS, memLevel=choice.mem_level
-    )
+    return _library(choice.module).compressobj(choice.level, wbits=wbits, memLevel=choice.mem_level)
+
+
+def _deflate(level: int, piece: memoryview) -> bytes:
+    """Return a piece as raw deflate, up to a byte at which another may follow."""
+    library = _library(LEVELS[level].module)
+    stream = _compressobj(level, -_WINDOW_BITS)
+    try:
+        deflated: bytes = stream.compress(piece) + stream.flush(library.Z_SYNC_FLUSH)
+    except library.error as error:
+        raise CodecError(f"zlib: {error}") from error
+    return deflated
 
 
 @functools.cache

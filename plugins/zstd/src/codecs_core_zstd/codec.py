@@ -20,7 +20,9 @@ from codecs_core.codec import (
     parameter,
 )
 from codecs_core.errors import CodecError, CodecUnavailable, CorruptPayload
+from codecs_core.file_format import FilePacker, Look, Member
 from codecs_core.reader import open_members
+from codecs_core_zstd import frame
 
 _CHANNEL_WINDOW: Final = 1 << 25
 """32 MiB, the window of level 20: what a channel's frame may make the decoder allocate."""
@@ -32,6 +34,11 @@ _FEED: Final = 512
 """How many bytes of a file are decoded at a time. A block of four bytes may hold 128 KiB, so this
 bounds what is in memory at once to 16 MiB."""
 
+_QUICK: Final = 2
+_LONG_PIECE: Final = 4 << 20
+"""The piece of a file at levels above 2, whose windows are 2 MiB and more: what a piece cannot look
+back at costs little of it."""
+
 
 @dataclass(frozen=True)
 class ZstdCodec(Codec):
@@ -40,6 +47,7 @@ class ZstdCodec(Codec):
     name = "zstd"
     method = 2
     suffix = ".zst"
+    magic = (frame.MAGIC, *frame.SKIPPABLE)
     level: int = parameter(
         1, minimum=0, maximum=20, help="Effort: 1 is fastest, 20 packs tightest, 0 is zstd's own 3."
     )
@@ -64,10 +72,7 @@ class ZstdCodec(Codec):
 
     def compress(self, data: Buffer, /) -> bytes:
         """Return ``data`` as one zstd frame, with its size and a checksum."""
-        zstandard = _library()
-        compressor = zstandard.ZstdCompressor(level=self.level, write_checksum=True)
-        frame: bytes = compressor.compress(data)
-        return frame
+        return _compress(_compressor(self.level), data)
 
     def open_reader(self, source: BinaryIO, /) -> BinaryIO:
         """Read zstd frames, one after the other, with windows of up to 128 MiB."""
@@ -79,6 +84,63 @@ class ZstdCodec(Codec):
             errors=(zstandard.ZstdError,),
             read_size=_FEED,
         )
+
+    def file_packer(self) -> FilePacker:
+        """Make what packs a file into frames, each as `compress` writes it."""
+        return _Packer(self.level)
+
+    def measure(self, look: Look, /) -> Member | None:
+        """Tell the sizes of a frame whose header tells its content's."""
+        return frame.measure(look)
+
+    def decompress_member(self, data: memoryview, length: int, /) -> bytes:
+        """Return what a frame decodes to, in one call."""
+        if not length:
+            return super().decompress_member(data, length)
+        zstandard = _library()
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_FILE_WINDOW)
+        try:
+            content: bytes = decompressor.decompress(data, length, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise CorruptPayload(f"zstd: the data is damaged: {error}") from error
+        if len(content) != length:
+            raise CorruptPayload("zstd: a frame is not of the size that its header announces")
+        return content
+
+
+class _Packer(FilePacker):
+    """Packs a piece as a frame. The larger the window of a level, the larger are its pieces."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        # A compressor is for one thread at a time; making one costs as much as 100 KiB of data.
+        self._idle: list[Any] = []
+        if not 1 <= level <= _QUICK:
+            self.piece_size = _LONG_PIECE
+
+    def pack(self, piece: memoryview, /) -> Buffer:
+        try:
+            compressor = self._idle.pop()
+        except IndexError:
+            compressor = _compressor(self._level)
+        packed = _compress(compressor, piece)
+        self._idle.append(compressor)
+        return packed
+
+    def close(self) -> None:
+        self._idle.clear()
+
+
+def _compressor(level: int) -> Any:
+    return _library().ZstdCompressor(level=level, write_checksum=True)
+
+
+def _compress(compressor: Any, data: Buffer) -> bytes:
+    try:
+        packed: bytes = compressor.compress(data)
+    except _library().ZstdError as error:
+        raise CodecError(f"zstd: {error}") from error
+    return packed
 
 
 class _ZstdEncoder(Encoder):
