@@ -29,6 +29,7 @@ bench: $(READY)
 	$(PYTHON) benchmarks/qatzip.py
 	$(PYTHON) benchmarks/qpl.py
 	$(PYTHON) benchmarks/devices.py
+	$(PYTHON) benchmarks/files.py
 
 docs: $(READY)
 	.venv/bin/pytest -q tests/test_docs.py
