@@ -31,6 +31,7 @@ bench: $(READY)
 	$(PYTHON) benchmarks/qpl.py
 	$(PYTHON) benchmarks/devices.py
 	$(PYTHON) benchmarks/zarr_codecs.py
+	$(PYTHON) benchmarks/files.py
 
 docs: $(READY)
 	.venv/bin/pytest -q tests/test_docs.py

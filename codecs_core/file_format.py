@@ -20,11 +20,11 @@ import io
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import BinaryIO, ClassVar, NamedTuple, TypeAlias
+from typing import BinaryIO, ClassVar, Final, NamedTuple, TypeAlias
 
 from codecs_core.errors import CodecError, CorruptPayload, UsageError
 
-__all__ = ["Buffer", "FileFormat", "FilePacker", "Look", "Member"]
+__all__ = ["LARGEST_MEMBER", "Buffer", "FileFormat", "FilePacker", "Look", "Member"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """What codecs read and return: contiguous bytes."""
@@ -34,6 +34,9 @@ Look: TypeAlias = Callable[[int, int], Buffer]
 
 There are fewer of them where the file ends, and none further away than a reader wants to look.
 """
+
+LARGEST_MEMBER: Final = 8 << 20
+"""What is decoded as a whole, in bytes: a larger member, packed or not, is read as a stream."""
 
 _READ_SIZE = 1 << 20
 
@@ -150,7 +153,7 @@ class FileFormat:
         ``look`` shows the member from its first byte on, and may be asked for any part of it. The
         bytes come from a file and may be anything; nothing is raised for them. Whoever decodes the
         member holds the answer against what comes out: `decompress_member`, and for a member of
-        more than 8 MiB, which is read as a stream, the decompressor of `open_reader`.
+        more than `LARGEST_MEMBER`, which is read as a stream, the decompressor of `open_reader`.
         """
         return None
 

@@ -157,6 +157,8 @@ def _convert(name: str, how: How) -> Done:
         _check_unchanged(name, before)
         result.commit()
     if not how.keep:
+        # Storing the result took its time.
+        _check_unchanged(name, before)
         os.unlink(name)
     return done
 
@@ -195,6 +197,8 @@ class _Counted:
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
+        # What has come already, as a pipe has it, before waiting for more.
+        self._read = getattr(file, "read1", None) or file.read
         self.name = name
         self.count = 0
 
@@ -204,7 +208,7 @@ class _Counted:
         return cast(BinaryIO, self)
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(size)
+        data: bytes = self._read(size)
         self.count += len(data)
         return data
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from codecs_core.errors import CorruptPayload, TransferError
+from codecs_core.file_format import LARGEST_MEMBER
 from codecs_core.files.index import Index
 from codecs_core.files.pipeline import Pipeline
 from codecs_core.reader import MembersReader
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from codecs_core.file_format import Member
     from codecs_core.files.source import Source
 
-__all__ = ["LARGEST_MEMBER", "Pieces"]
-
-LARGEST_MEMBER: Final = 8 << 20
-"""Of a larger one, packed or decoded, no more is held than is read at a time."""
+__all__ = ["Pieces"]
 
 _GROUP: Final = 1 << 20
 _STREAM: Final = 256 << 10

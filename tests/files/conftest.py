@@ -61,7 +61,7 @@ FORMATS = {
             ".gz",
             partial(gzip.compress, compresslevel=6),
             gzip.decompress,
-            ("gzip", "pigz", "igzip", "qzip"),
+            ("gzip", "pigz", "igzip"),
         ),
         Format("zstd", ".zst", zstandard.compress, _unzstd, ("zstd",)),
         Format("lz4", ".lz4", lz4.frame.compress, _unlz4, ("lz4",)),

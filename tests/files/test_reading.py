@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import codecs_core
 from codecs_core import CorruptPayload, TruncatedFile
 from codecs_core.codec import Buffer, Codec
-from codecs_core.files.pieces import LARGEST_MEMBER
+from codecs_core.file_format import LARGEST_MEMBER
 from codecs_core.reader import open_members
 from codecs_core.registry import get_codec
 from codecs_core.testing.checks import peak_growth
@@ -65,6 +65,21 @@ def test_what_tools_write(tmp_path: Path, codec: str, tool: str) -> None:
     with codecs_core.open(packed) as reader:
         assert reader.codec.name == codec
         assert reader.read() == data()
+
+
+@pytest.mark.skipif(shutil.which("qzip") is None, reason="qzip is not here")
+def test_qzip(tmp_path: Path) -> None:
+    """There and back; what it writes in software is one member, whose sizes it tells."""
+    path, packed = tmp_path / "file", tmp_path / "file.gz"
+    path.write_bytes(data())
+    run("qzip", "-k", str(path))
+    with codecs_core.open(packed, threads=2) as reader:
+        assert reader.read() == data()
+        assert reader.seek(0, io.SEEK_END) == len(data())
+    packed.write_bytes(written("qatzip", data()))
+    path.unlink()
+    run("qzip", "-d", "-k", str(packed))
+    assert path.read_bytes() == data()
 
 
 def test_formats_have_tools() -> None:

@@ -27,8 +27,6 @@ MAGIC: Final = b"\x1f\x8b\x08"
 _FLAG_EXTRA: Final = 0x04
 _EXTRA_SIZE: Final = 12
 _FIELD_SIZE: Final = 8
-_LARGEST: Final = 2 << 20
-"""Of a member that QATzip writes: more than its largest buffers (``QZ_STRM_BUFF_MAX_SZ``)."""
 _UNKNOWN_OS: Final = 0xFF
 _XFL: Final = {1: 4, 9: 2}
 """RFC 1952's mark for the fastest and for the slowest level."""
@@ -108,7 +106,8 @@ def measure(look: file_format.Look) -> file_format.Member | None:
         return None
     if (extra_size, field, field_size) != (_EXTRA_SIZE, b"QZ", _FIELD_SIZE):
         return None
-    if max(length, deflate_size) > _LARGEST:
+    if max(length, deflate_size) > file_format.LARGEST_MEMBER:
+        # Nothing that decodes it as a stream would hold the extra field against it.
         return None
     return file_format.Member(HEADER.size + deflate_size + FOOTER.size, length)
 
