@@ -31,6 +31,7 @@ _PATIENCE: Final = 5.0
 _VISITORS: Final = 16
 _WAITING: Final = 64
 """How many may wait to be let in; that many are taken in at a time."""
+_LOOK: Final = 0.05
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -53,9 +54,9 @@ class Endpoint:
             self._listener.close()
             raise UsageError(f"{uri} is one connection; serve metrics on tcp: or unix:")
         self._visitors: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._visits: set[asyncio.Task[None]] = set()
         self._stop: Callable[[], object] = bool
         self._ready = threading.Event()
+        self._error: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="multifd-metrics", daemon=True)
 
     @property
@@ -70,6 +71,9 @@ class Endpoint:
             self._listener.close()
             raise LinkError(f"serving at {self.address}: no thread can be started") from error
         self._ready.wait()
+        if self._error is not None:
+            self._listener.close()
+            raise LinkError(f"serving at {self.address}: {self._error}") from self._error
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -80,11 +84,15 @@ class Endpoint:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
+        except OSError as error:
+            self._error = error
         finally:
             self._ready.set()
 
     async def _serve(self) -> None:
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        # What goes wrong with a visitor is no news for the command's log.
+        loop.set_exception_handler(lambda loop, context: None)
         fd = self._listener.fileno()
         assert fd is not None
         # A copy: asyncio closes it, and the listener, which knows its path, its own.
@@ -93,11 +101,14 @@ class Endpoint:
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
         self._ready.set()
         await stopped.wait()
+        # Nobody more is let in; who is half in becomes a visitor first, which a closed server would
+        # not allow, and is then let go.
+        loop.remove_reader(sock)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for writer in self._visitors.values():
+                writer.transport.abort()
+            await asyncio.wait(others, timeout=_LOOK)
         server.close()
-        for writer in self._visitors.values():
-            writer.transport.abort()
-        if self._visits:
-            await asyncio.wait(self._visits)
 
     async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -105,7 +116,6 @@ class Endpoint:
         if len(self._visitors) >= _VISITORS:
             self._visitors.pop(next(iter(self._visitors))).transport.abort()
         self._visitors[task] = writer
-        self._visits.add(task)
         try:
             async with asyncio.timeout(_PATIENCE):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -119,7 +129,6 @@ class Endpoint:
         finally:
             writer.transport.abort()
             self._visitors.pop(task, None)
-            self._visits.discard(task)
 
     def _answer(self, head: bytes) -> bytes:
         """Return the response to a request."""

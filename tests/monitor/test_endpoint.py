@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -173,3 +175,26 @@ def test_what_is_no_place_to_serve_at(uri: str) -> None:
 def test_a_port_in_use(served: Endpoint) -> None:
     with pytest.raises(LinkError, match="Address already in use"):
         Endpoint(served.address, PAGES)
+
+
+def test_the_end_comes_while_others_come_in(recwarn: pytest.WarningsRecorder) -> None:
+    """Nobody is left half let in: `nothing_left_behind` counts descriptors, too."""
+    for _ in range(4):
+        ended = threading.Event()
+
+        def knock(address: tuple[str, int], ended: threading.Event = ended) -> None:
+            while not ended.is_set():
+                with suppress(OSError), socket.create_connection(address, WAIT) as visitor:
+                    visitor.sendall(b"GET /hello HTTP/1.1\r\n\r\n")
+
+        with Endpoint("tcp:127.0.0.1:0", PAGES) as served:
+            place = ("127.0.0.1", port(served))
+            visitors = [threading.Thread(target=knock, args=(place,)) for _ in range(3)]
+            for each in visitors:
+                each.start()
+            time.sleep(0.03)
+        ended.set()
+        for each in visitors:
+            each.join()
+    gc.collect()
+    assert not recwarn.list
