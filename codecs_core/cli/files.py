@@ -19,6 +19,7 @@ import click
 
 from codecs_core import stream
 from codecs_core.cli import PROGRAM, explain
+from codecs_core.cli.log import Log
 from codecs_core.cli.output import (
     Command,
     duration,
@@ -172,7 +173,7 @@ def _transform(source: BinaryIO, target: BinaryIO, done: Done, how: How) -> Done
     def count() -> None:
         done.source_bytes, done.output_bytes = taken.count, given.count
 
-    with live(lambda: _progress(done, total, how)):
+    with live(lambda: _progress(done, total, how), Log()):
         if how.compress:
             assert how.codec is not None
             done.codec = how.codec.name
