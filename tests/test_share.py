@@ -36,9 +36,11 @@ def test_every_command_has_a_page_that_names_its_options(
 ) -> None:
     page = read(directory, context).replace("\\-", "-")
     heads = re.findall(r"^\.TP\n\.B (.*)$", page, re.MULTILINE)
-    named = {option for head in heads for option in re.findall(r"--?[a-z][\w-]*", head)}
+    named = {option for head in heads for option in re.findall(r"--?[a-z][\w-]*|-[1-9]\b", head)}
     options = [
-        each for each in context.command.get_params(context) if isinstance(each, click.Option)
+        each
+        for each in context.command.get_params(context)
+        if isinstance(each, click.Option) and not each.hidden
     ]
     assert named == {name for each in options for name in (*each.opts, *each.secondary_opts)}
     assert page.startswith(f'.TH "{context.command_path.replace(" ", "-").upper()}" 1 1970-01-02 ')
