@@ -32,14 +32,14 @@ class Figure:
 def value(run: Json, measure: str) -> float | None:
     """One run's figure.
 
-    ``rate`` is in bytes a second, ``cpu`` in seconds a GB of both ends together, ``peak`` and
-    ``grown`` in MiB of the end that has more.
+    ``rate`` is in bytes a second, ``ratio`` by what the link carried where there is one, ``cpu`` in
+    seconds a GB of both ends together, ``peak`` and ``grown`` in MiB of the end that has more.
     """
     near, far = run["near"], run["far"]
     if measure == "rate":
         return float(run["size"] / run["seconds"])
     if measure == "ratio":
-        sent = run["told"] or run["wire"]
+        sent = run["wire"] or run["told"]
         return run["size"] / sent if sent else None
     if measure == "cpu":
         return float((near["cpu"] + far["cpu"]) / (run["size"] / 1e9))

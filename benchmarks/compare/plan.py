@@ -186,7 +186,7 @@ def _main(
     checksums: float | None = None,
     extras: dict[str, float] | None = None,
 ) -> Group:
-    rows = [Row(OURS, ours or Ours(codec))]
+    rows = [Row(OURS, ours or Ours(codec)), *theirs]
     more = [Promise(OURS, measure="peak", most=memory_limit(2))]
     if checksums is not None:
         rows.append(Row(f"{OURS}, no checksums", Ours(codec, settings={"checksum": False})))
@@ -202,7 +202,7 @@ def _main(
             Promise(f"{OURS}, verify full", (OURS,)),
             Promise(f"{OURS}, retries", (OURS,)),
         ]
-    return Group(data, codec, (*rows, *theirs), (*promises, *more), data)
+    return Group(data, codec, tuple(rows), (*promises, *more), data)
 
 
 def _than(

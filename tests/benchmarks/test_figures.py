@@ -15,8 +15,8 @@ def run(seconds: float, **changes: Any) -> dict[str, Any]:
         "seconds": seconds,
         "near": {"cpu": 1.0, "peak": 10 * MIB, "grown": None},
         "far": {"cpu": 2.0, "peak": 30 * MIB, "grown": None},
-        "wire": 260_000_000,
-        "told": 250_000_000,
+        "wire": 250_000_000,
+        "told": 260_000_000,
         **changes,
     }
 
@@ -38,8 +38,8 @@ def test_a_run_s_figures(measure: str, expected: float) -> None:
     assert value(run(2.0), measure) == expected
 
 
-def test_the_ratio_is_by_the_link_where_a_contender_tells_nothing() -> None:
-    assert value(run(2.0, told=None, wire=500_000_000), "ratio") == 2.0
+def test_the_ratio_is_by_the_payloads_where_there_is_no_link() -> None:
+    assert value(run(2.0, wire=None, told=500_000_000), "ratio") == 2.0
     assert value(run(2.0, told=None, wire=None), "ratio") is None
 
 
