@@ -17,13 +17,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about 3 minutes instead of 25")
     parser.add_argument("--mib", type=int, help="MiB that a row moves (512; quick: 128)")
-    parser.add_argument("--rounds", type=int, help="rounds, in turns (5; quick: 2)")
+    parser.add_argument("--rounds", type=int, help="rounds, in turns (default 5)")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="ROW",
-        help="rows whose SECTION/GROUP/ROW begins so, or matches (guest/zstd, */QEMU); repeatable",
+        help="a SECTION, SECTION/GROUP or SECTION/GROUP/ROW, or a pattern (*/QEMU); repeatable",
     )
     parser.add_argument("--list", action="store_true", help="say which rows there are, and end")
     parser.add_argument(
@@ -56,7 +56,7 @@ def main() -> int:
     else:
         settings = Settings(
             options.mib or (128 if options.quick else 512),
-            options.rounds or (2 if options.quick else 5),
+            options.rounds or 5,
             options.place,
         )
         figures = measure(

@@ -299,7 +299,7 @@ def _limits(rows: tuple[Row, ...]) -> tuple[Promise, ...]:
 
 
 def select(groups: list[Group], patterns: list[str]) -> list[Group]:
-    """Only the rows whose ``section/group/row`` begins with, or matches, one of the patterns."""
+    """Only the rows whose ``section/group/row`` is, or lies below, or matches one of the patterns."""
     if not patterns:
         return groups
     chosen = []
@@ -314,4 +314,4 @@ def select(groups: list[Group], patterns: list[str]) -> list[Group]:
 
 def _matches(group: Group, row: Row, patterns: list[str]) -> bool:
     name = f"{group.section}/{group.name}/{row.name}"
-    return any(name.startswith(each) or fnmatchcase(name, each) for each in patterns)
+    return any(f"{name}/".startswith(f"{each}/") or fnmatchcase(name, each) for each in patterns)

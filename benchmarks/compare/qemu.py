@@ -89,7 +89,8 @@ def _until_it_ends(source: QEMUMonitorProtocol) -> dict[str, Any]:
     give_up = time.monotonic() + LIMIT
     while time.monotonic() < give_up:
         info: dict[str, Any] = source.cmd("query-migrate")
-        if info["status"] == "completed":
+        # The state is set before the time is.
+        if info["status"] == "completed" and info["total-time"]:
             return info
         if info["status"] in ("failed", "cancelled"):
             raise Failed(f"the migration {info['status']}: {info.get('error-desc', '')}")
