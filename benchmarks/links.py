@@ -43,7 +43,7 @@ def shape(link: str) -> None:
     """Give the link its rate, in both directions."""
     for host, device in ((SOURCE, SOURCE_DEVICE), (DESTINATION, DESTINATION_DEVICE)):
         # A veth has no queue of its own: noqueue is what unshaped means.
-        limit = ("noqueue",)
+        limit: tuple[str, ...] = ("noqueue",)
         if (rate := LINKS[link]) is not None:
             limit = ("tbf", "rate", rate, "burst", BURSTS[link], "latency", "50ms")
         inside(host, "tc", "qdisc", "replace", "dev", device, "root", *limit)

@@ -48,8 +48,9 @@ def fill(page: str, parts: dict[str, str]) -> tuple[str, list[str]]:
     for name, part in parts.items():
         begin, end = _PLACE.format(name=name), _END.format(name=name)
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        filled = f"{begin}\n{part}\n{end}"
-        page, count = pattern.subn(lambda _, filled=filled: filled, page)
+        # A part may hold backslashes, which mean themselves.
+        filled = f"{begin}\n{part}\n{end}".replace("\\", r"\\")
+        page, count = pattern.subn(filled, page)
         if not count:
             missing.append(name)
     return page, missing

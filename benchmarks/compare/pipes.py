@@ -40,9 +40,9 @@ class Pipe:
             _until_it_listens(receiving, receiving.first)
             before, started = link.carried(), time.perf_counter()
             with chain(*(link.near_command(*each) for each in near)) as sending:
-                spent = [sending.wait(), receiving.wait()]
+                sent, received = sending.wait(), receiving.wait()
             seconds = time.perf_counter() - started
-        return Run(scene.size, seconds, *spent, link.carried() - before)
+        return Run(scene.size, seconds, sent, received, link.carried() - before)
 
 
 def _words(scene: Scene) -> dict[str, str | int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
@@ -53,12 +53,14 @@ class Qemu:
             used, before = [cpu_seconds(pid) for pid in pids], link.carried()
             source.cmd("migrate", uri=uri)
             info = _until_it_ends(source)
-            ends = [
+            sent, received = (
                 End(cpu_seconds(pid) - spent, peak(pid) - scene.size)
                 for pid, spent in zip(pids, used, strict=True)
-            ]
+            )
             wire = link.carried() - before
-        return Run(scene.size, info["total-time"] / 1000, *ends, wire, info["ram"]["transferred"])
+        return Run(
+            scene.size, info["total-time"] / 1000, sent, received, wire, info["ram"]["transferred"]
+        )
 
     def _start(
         self, stack: ExitStack, scene: Scene, side: str, backend: str, *arguments: str
@@ -88,7 +90,7 @@ class Qemu:
 def _until_it_ends(source: QEMUMonitorProtocol) -> dict[str, Any]:
     give_up = time.monotonic() + LIMIT
     while time.monotonic() < give_up:
-        info: dict[str, Any] = source.cmd("query-migrate")
+        info = cast("dict[str, Any]", source.cmd("query-migrate"))
         # The state is set before the time is.
         if info["status"] == "completed" and info["total-time"]:
             return info

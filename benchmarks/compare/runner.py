@@ -41,6 +41,10 @@ class Settings:
     rounds: int
     place: Path | None = None
 
+    def mib_of(self, group: Group) -> int:
+        """How much each row of a group moves."""
+        return group.mib or self.mib * group.times
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -64,7 +68,7 @@ class Results:
                     "name": group.name,
                     "data": group.data,
                     "link": group.link,
-                    "mib": group.mib or settings.mib,
+                    "mib": settings.mib_of(group),
                     "rows": [
                         {"name": row.name, "series": row.series, "x": row.x, "runs": [], "why": ""}
                         for row in group.rows
@@ -165,7 +169,7 @@ class _Stage:
             return Outcome(why=f"failed: {error or type(error).__name__}")
 
     def _scene(self, group: Group) -> Scene:
-        mib = group.mib or self._settings.mib
+        mib = self._settings.mib_of(group)
         return Scene(
             self._data(group.data, group.file_mib or mib),
             mib * MIB,
