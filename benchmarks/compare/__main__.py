@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def main() -> int:
     for name in ("mib", "rounds"):
         if (number := getattr(options, name)) is not None and number < 1:
             parser.error(f"--{name} {number}: give 1 or more")
+    folder = options.plots or (options.page and options.page.parent)
+    # Not after 25 minutes.
+    for file in filter(None, (options.given, options.page)):
+        if not file.is_file():
+            parser.error(f"{file} is no file")
+    for place in filter(None, (folder, options.place, options.json and options.json.parent)):
+        if not place.is_dir():
+            parser.error(f"{place} is no directory")
     if options.given:
         figures = json.loads(options.given.read_text())
     else:
@@ -62,7 +71,6 @@ def main() -> int:
         figures = measure(
             groups, settings, options.json, lambda line: print(line, file=sys.stderr, flush=True)
         )
-    folder = options.plots or (options.page and options.page.parent)
     drawn = plots.draw_all(figures, folder) if folder else {}
     print(page.text(figures))
     if options.page:
@@ -73,4 +81,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Being ended is being interrupted: processes, namespaces and files go in either case.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
