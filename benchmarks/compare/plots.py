@@ -85,6 +85,8 @@ def lines(groups: list[Json], label: str) -> Figure | None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
     axes.set_yscale("log")
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted("{x:.0f}")
     axes.set(xlabel=label, ylabel="MB of memory a second")
     axes.grid(which="major", linewidth=0.4)
     axes.legend()
