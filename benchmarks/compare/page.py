@@ -59,7 +59,9 @@ def fill(page: str, parts: dict[str, str]) -> tuple[str, list[str]]:
 def write(path: Path, figures: Json, plots: dict[str, Path]) -> list[str]:
     """Fill a page on disk; return the names that have no place in it."""
     linked = {name: os.path.relpath(plot, path.parent) for name, plot in plots.items()}
-    page, missing = fill(path.read_text(), sections(figures, linked))
+    # No figures of an earlier run may stand beside those of this one.
+    parts = dict.fromkeys(SECTIONS, "Not part of this run.\n") | sections(figures, linked)
+    page, missing = fill(path.read_text(), parts)
     path.write_text(page)
     return missing
 

@@ -26,7 +26,6 @@ class Pipe:
 
     near: Sequence[str]
     far: Sequence[str]
-    package: str = ""
 
     def run(self, scene: Scene) -> Run:
         """Transfer the data once."""
@@ -34,7 +33,7 @@ class Pipe:
             [[word.format(**_words(scene)) for word in each.split()] for each in commands]
             for commands in (self.near, self.far)
         )
-        need(*(command[0] for command in (*near, *far)), package=self.package)
+        need(*(command[0] for command in (*near, *far)))
         link = scene.link
         with chain(*(link.far_command(*each) for each in far)) as receiving:
             _until_it_listens(receiving, receiving.first)
@@ -64,7 +63,7 @@ TAKE = "socat -u -b {buffer} TCP-LISTEN:{port},reuseaddr -"
 
 def through_socat(compress: str, decompress: str) -> Pipe:
     """A compressor's output through socat."""
-    return Pipe((f"{compress} {{data}}", SEND), (TAKE, decompress), compress.split()[0])
+    return Pipe((f"{compress} {{data}}", SEND), (TAKE, decompress))
 
 
 SOCAT = Pipe(("socat -u -b {buffer} FILE:{data} TCP:{address}:{port}",), (TAKE,))
@@ -84,7 +83,7 @@ class Rclone:
         """Fetch the data once."""
         need("rclone")
         link, target = scene.link, scene.place / "rclone"
-        # The far end asks, so the near one listens; the loopback is the same either way round.
+        # Who has the data listens, so it is at the end that has the address.
         serve = link.far_command(
             "rclone", "serve", "http", str(scene.data.parent), "--addr", f"{link.address}:{PORT}",
             "--config", "", "--read-only",
