@@ -71,7 +71,8 @@ def _run(figures: Json) -> str:
     lines = [
         f"{machine['date']}, commit `{machine['commit']}`: {machine['cpu']}, "
         f"{machine['cpus']} CPUs shared by both ends, Linux {machine['kernel']}, "
-        f"Python {machine['python']}; {settings['mib']} MiB, {settings['rounds']} rounds"
+        f"Python {machine['python']}, load {machine['load']:.1f} before it began; "
+        f"{settings['mib']} MiB, {settings['rounds']} rounds"
         + (f", {figures['seconds'] / 60:.0f} minutes" if "seconds" in figures else "")
         + ".",
         "",

@@ -189,13 +189,14 @@ class _Stage:
 
 
 def machine() -> dict[str, Any]:
-    """Where it was measured, by which versions."""
+    """Where it was measured, what else it did then, and by which versions."""
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if "model name" in line), "")
     return {
         "date": datetime.now().astimezone().date().isoformat(),
         "cpu": model or platform.machine(),
         "cpus": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
         "kernel": platform.release(),
         "python": platform.python_version(),
         "versions": {

@@ -29,7 +29,8 @@ def results() -> dict[str, Any]:
     return {
         "machine": {
             "date": "2026-01-02", "commit": "abc", "cpu": "A processor", "cpus": 2,
-            "kernel": "6.1", "python": "3.11.2", "versions": {"QEMU": "QEMU 7.2", "pigz": ""},
+            "kernel": "6.1", "load": 0.25, "python": "3.11.2",
+            "versions": {"QEMU": "QEMU 7.2", "pigz": ""},
         },
         "settings": {"mib": 512, "rounds": 5},
         "start": {"import": 0.002, "help": 0.05},
@@ -88,7 +89,15 @@ def test_promises_stand_beside_what_was_measured() -> None:
 
 def test_the_run_says_where_when_and_with_what() -> None:
     shown = page.sections(results(), {})["run"]
-    for each in ("2026-01-02", "`abc`", "A processor", "512 MiB, 5 rounds", "QEMU 7.2.", "2 ms"):
+    for each in (
+        "2026-01-02",
+        "`abc`",
+        "A processor",
+        "load 0.2 ",
+        "512 MiB, 5 rounds",
+        "QEMU 7.2.",
+        "2 ms",
+    ):
         assert each in shown
 
 
