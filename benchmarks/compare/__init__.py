@@ -1,6 +1,6 @@
 """One harness for all comparisons: ``python -m benchmarks.compare``.
 
-    plan        what is measured against what, and what is promised
+    plan        what is measured against what, and what is promised (`groups`: of what it is made)
     ours, qemu, pipes     the contenders; `workers` is what runs in processes of its own
     link        the loopback, or two hosts and a link of some rate
     runner      rounds in turns, one results file

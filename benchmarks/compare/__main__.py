@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.compare import page, plots
-from benchmarks.compare.plan import plan, select
+from benchmarks.compare.groups import select
+from benchmarks.compare.plan import plan
 from benchmarks.compare.runner import Settings, measure
 
 

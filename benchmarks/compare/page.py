@@ -69,7 +69,7 @@ def write(path: Path, figures: Json, plots: dict[str, Path]) -> list[str]:
 def _run(figures: Json) -> str:
     machine, settings = figures["machine"], figures["settings"]
     lines = [
-        f"{machine['date']}, commit `{machine['commit']}`: {machine['cpu']}, "
+        f"{machine['date']}, commit `{machine['commit'] or 'unknown'}`: {machine['cpu']}, "
         f"{machine['cpus']} CPUs shared by both ends, Linux {machine['kernel']}, "
         f"Python {machine['python']}, load {machine['load']:.1f} before it began; "
         f"{settings['mib']} MiB, {settings['rounds']} rounds"

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data
+from benchmarks.compare.groups import Group, Row
 from benchmarks.compare.link import Links, open_links
-from benchmarks.compare.plan import Group, Row
 from benchmarks.compare.run import Missing, Scene
 from benchmarks.links import ADDRESS
 from benchmarks.migration import QEMU
@@ -213,7 +213,7 @@ def machine() -> dict[str, Any]:
 
 
 def _says(*command: str) -> str:
-    """The first line of what a command says of itself."""
+    """The first line of what a command says of itself; nothing where it fails."""
     if shutil.which(command[0]) is None:
         return ""
     with suppress(subprocess.SubprocessError):
@@ -221,7 +221,7 @@ def _says(*command: str) -> str:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10,
             check=False,
         )  # fmt: skip
-        return next(iter(done.stdout.strip().splitlines()), "")
+        return "" if done.returncode else next(iter(done.stdout.strip().splitlines()), "")
     return ""
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks import data
 from benchmarks.compare import page
+from benchmarks.compare.groups import Group, select
 from benchmarks.compare.link import LOOPBACK
-from benchmarks.compare.plan import LINK_MIB, Group, plan, select
+from benchmarks.compare.plan import LINK_MIB, plan
 
 GROUPS = plan()
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.compare.plan import Group, Row
+from benchmarks.compare.groups import Group, Row
 from benchmarks.compare.run import End, Missing, Run, Scene, need
 from benchmarks.compare.runner import ATTEMPTS, Outcome, Results, Settings, take_turns
 
