@@ -22,16 +22,9 @@ lint: $(READY)
 	.venv/bin/mypy
 	for part in plugins/*/src integrations/*/src; do .venv/bin/mypy $$part || exit 1; done
 
+# Everybody beside the engine, in one run: make bench ARGS=--quick
 bench: $(READY)
-	$(PYTHON) benchmarks/engine.py
-	$(PYTHON) benchmarks/integrity.py
-	$(PYTHON) benchmarks/metrics.py
-	$(PYTHON) -m benchmarks.trust
-	$(PYTHON) benchmarks/qatzip.py
-	$(PYTHON) benchmarks/qpl.py
-	$(PYTHON) benchmarks/devices.py
-	$(PYTHON) benchmarks/zarr_codecs.py
-	$(PYTHON) benchmarks/files.py
+	$(PYTHON) -m benchmarks.compare $(ARGS)
 
 docs: $(READY)
 	.venv/bin/pytest -q tests/test_docs.py

@@ -25,29 +25,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from engine import real_pages
+from data import real_pages
+from links import ADDRESS, DESTINATION, LINKS, SOURCE, link_bytes, namespaces, run, shape
+from migration import QEMU, prepare
+from processes import cpu_seconds, peak
 from qemu.qmp.legacy import QEMUMonitorProtocol
 from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
 MULTIFD = str(Path(sys.executable).with_name("multifd"))
-QEMU = "qemu-system-x86_64"
-SOURCE, DESTINATION = "multifd-source", "multifd-destination"
-ADDRESS = "10.111.0.2"
 PORT = 4444
 SIDES = ("egress", "ingress")
 CHANNELS = 2
 PACKET = 512 * 1024
 MIB = 1 << 20
-TICKS = os.sysconf("SC_CLK_TCK")
-LINKS = {"100M": "100mbit", "1G": "1gbit", "10G": "10gbit", "unshaped": None}
-BURSTS = {"100M": "256k", "1G": "1m", "10G": "8m"}
 METHODS = {
     "QEMU none": ("qemu", "none", {}),
     "QEMU zlib": ("qemu", "zlib", {}),
@@ -98,33 +94,6 @@ def main() -> int:
     return 0
 
 
-@contextmanager
-def namespaces() -> Iterator[None]:
-    """Two hosts, and a link between them."""
-    ends = {SOURCE: ("10.111.0.1", "mfd-s"), DESTINATION: (ADDRESS, "mfd-d")}
-    with ExitStack() as stack:
-        for host in ends:
-            run("ip", "netns", "add", host)
-            stack.callback(run, "ip", "netns", "del", host)
-        run("ip", "link", "add", "mfd-s", "type", "veth", "peer", "name", "mfd-d")
-        for host, (address, device) in ends.items():
-            run("ip", "link", "set", device, "netns", host)
-            inside(host, "ip", "address", "add", f"{address}/24", "dev", device)
-            inside(host, "ip", "link", "set", device, "up")
-            inside(host, "ip", "link", "set", "lo", "up")
-        yield
-
-
-def shape(link: str) -> None:
-    """Give the link its rate, in both directions."""
-    for host, device in ((SOURCE, "mfd-s"), (DESTINATION, "mfd-d")):
-        # A veth has no queue of its own: noqueue is what unshaped means.
-        limit = ("noqueue",)
-        if (rate := LINKS[link]) is not None:
-            limit = ("tbf", "rate", rate, "burst", BURSTS[link], "latency", "50ms")
-        inside(host, "tc", "qdisc", "replace", "dev", device, "root", *limit)
-
-
 def make_guest(place: Path, mib: int) -> None:
     """Assemble the boot sector, and write what the guest's memory shall hold."""
     run("as", "--32", "-o", str(place / "guest.o"), str(HERE / "guest.S"))
@@ -153,7 +122,7 @@ class Migration:
             loader = f"loader,file={self.place / 'memory'},addr=0x1000000,force-raw=on"
             source = self.qemu(stack, "source", SOURCE, "-device", loader)
             for each in (source, destination):
-                prepare(each, codec if kind == "qemu" else "none")
+                prepare(each, codec if kind == "qemu" else "none", CHANNELS)
             uri = f"tcp:{ADDRESS}:{PORT}"
             if kind == "qemu":
                 destination.cmd("migrate-incoming", uri=uri)
@@ -178,7 +147,11 @@ class Migration:
             while (info := source.cmd("query-migrate"))["status"] not in ("completed", "failed"):
                 time.sleep(0.1)
             used = {name: after - cpu[name] for name, after in self.cpu().items()}
-            peaks = {f"peak_{side}": self.peak(side) for side in SIDES if kind == "gateway"}
+            peaks = {
+                f"peak_{side}": peak(self.processes[side].pid)
+                for side in SIDES
+                if kind == "gateway"
+            }
             if info["status"] == "failed":
                 raise SystemExit(f"{method}: {info.get('error-desc')}")
             wait_for_ticks(destination)
@@ -226,37 +199,13 @@ class Migration:
 
     def cpu(self) -> dict[str, float]:
         """What each process has used so far, in seconds."""
-        used = {}
-        for name, process in self.processes.items():
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            used[name] = (int(fields[11]) + int(fields[12])) / TICKS
-        return used
-
-    def peak(self, name: str) -> int:
-        """The most memory that a process ever had, in bytes."""
-        status = Path(f"/proc/{self.processes[name].pid}/status").read_text()
-        (line,) = (each for each in status.splitlines() if each.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+        return {name: cpu_seconds(process.pid) for name, process in self.processes.items()}
 
     def kill(self) -> None:
         """End everything."""
         for process in self.processes.values():
             process.kill()
             process.communicate()
-
-
-def prepare(monitor: QEMUMonitorProtocol, method: str) -> None:
-    """Set a QEMU up for a migration that nothing but the link holds back."""
-    states = [{"capability": each, "state": True} for each in ("multifd", "return-path")]
-    monitor.cmd("migrate-set-capabilities", capabilities=states)
-    monitor.cmd(
-        "migrate-set-parameters",
-        **{
-            "multifd-channels": CHANNELS,
-            "multifd-compression": method,
-            "max-bandwidth": 1 << 40,
-        },
-    )
 
 
 def wait_for_ticks(monitor: QEMUMonitorProtocol) -> None:
@@ -271,23 +220,6 @@ def wait_for_ticks(monitor: QEMUMonitorProtocol) -> None:
         if time.monotonic() > give_up:
             raise SystemExit("the guest does not run")
         time.sleep(0.05)
-
-
-def link_bytes() -> int:
-    """What the link has carried, both ways."""
-    show = ("ip", "-json", "-statistics", "link", "show", "mfd-s")
-    (device,) = json.loads(inside(SOURCE, *show))
-    return int(device["stats64"]["tx"]["bytes"] + device["stats64"]["rx"]["bytes"])
-
-
-def run(*command: str) -> str:
-    """Run a command, and return what it says."""
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def inside(host: str, *command: str) -> str:
-    """Run a command on a host."""
-    return run("ip", "netns", "exec", host, *command)
 
 
 def median(runs: list[dict[str, float]], name: str) -> float:

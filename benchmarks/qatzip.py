@@ -15,7 +15,6 @@ import json
 import os
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,16 +25,13 @@ from typing import Any
 from codecs_core_qatzip.levels import Choice
 from codecs_core_qatzip.library import LibrarySession, Settings
 from codecs_core_qatzip.software import SoftwareDecoder, SoftwareEncoder, deflate
-from engine import real_pages
+from data import normal_pages, real_pages, recorded
 from rich.console import Console
 from rich.table import Table
 
 from codecs_core.codec import DEFAULT_GEOMETRY
-from codecs_core.gateway.extract import extract
-from codecs_core.gateway.recording import Recording
 
 PACKET = DEFAULT_GEOMETRY.packet_size
-GUEST = Path(__file__).parents[1] / "tests/data/streams/none-ch2"
 Packets = list[memoryview]
 
 
@@ -67,12 +63,7 @@ def programs(count: int) -> Packets:
 
 def guest(count: int) -> Packets:
     """Packets of a guest's memory, without its zero pages."""
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place, "ram")
-        extract(Recording.open(GUEST), "pc.ram", path)
-        memory = path.read_bytes()
-    pages = [memory[at : at + 4096] for at in range(0, len(memory), 4096)]
-    joined = memoryview(b"".join(page for page in pages if any(page)))
+    joined = memoryview(normal_pages(recorded()))
     return [joined[at : at + PACKET] for at in range(0, len(joined) - PACKET, PACKET)][:count]
 
 
