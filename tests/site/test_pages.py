@@ -118,10 +118,11 @@ def test_the_reference_has_every_option(name: str, documents: dict[str, Document
     anchors = documents[f"/cli/{name}/"].anchors
     for prefix, each in _leaves(command):
         with click.Context(each, parent=context) as inside:
-            options = [p for p in each.get_params(inside) if isinstance(p, click.Option)]
+            options = [
+                p for p in each.get_params(inside) if isinstance(p, click.Option) and not p.hidden
+            ]
         for option in options:
-            longest = next(spelling for spelling in option.opts if spelling.startswith("--"))
-            assert prefix + longest.removeprefix("--") in anchors
+            assert prefix + max(option.opts, key=len).lstrip("-") in anchors
 
 
 def _leaves(command: click.Command) -> list[tuple[str, click.Command]]:

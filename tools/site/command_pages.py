@@ -83,7 +83,7 @@ def _commands(context: click.Context, rows: Sequence[tuple[str, str]]) -> Iterat
 
 def _options(rows: Sequence[tuple[str, str]], prefix: str) -> Iterator[str]:
     for spelling, line in rows:
-        name = next(word for word in re.split(r"[\s,/]+", spelling) if word.startswith("--"))
+        name = max(re.findall(r"^-\S+|(?<=, )-\S+", spelling), key=len)
         text = _prose(line.replace("  [default:", " [default:"))
         yield f"`{spelling}`{{ #{prefix}{name.lstrip('-')} }}\n:   {text}\n\n"
 
