@@ -1,10 +1,14 @@
-# make run · make test · make fuzz · make bench · make lint · make docs · make wheels
+# make run · make test · make fuzz · make bench · make lint · make docs · make docs-serve ·
+# make wheels
 # Each sets up what it needs: system packages (apt) and .venv.
+
+# The theme's makers have something to say about mkdocs' next release, at every build.
+export NO_MKDOCS_2_WARNING := 1
 
 READY := .venv/.ready
 PYTHON := .venv/bin/python
 
-.PHONY: run test fuzz bench lint docs wheels clean
+.PHONY: run test fuzz bench lint docs docs-serve wheels clean
 
 run: $(READY)
 	$(PYTHON) tools/demo.py
@@ -26,8 +30,13 @@ lint: $(READY)
 bench: $(READY)
 	$(PYTHON) -m benchmarks.compare $(ARGS)
 
+# The site, in site/; what its pages show is run by the tests. docs-serve shows it while you write.
 docs: $(READY)
-	.venv/bin/pytest -q tests/test_docs.py
+	.venv/bin/mkdocs build --strict
+	.venv/bin/pytest -q tests/test_docs.py tests/test_tutorial.py tests/site
+
+docs-serve: $(READY)
+	.venv/bin/mkdocs serve
 
 # All distributions, in dist/; built twice, to the same bytes.
 wheels: $(READY)
@@ -35,7 +44,7 @@ wheels: $(READY)
 	$(PYTHON) tools/wheels.py --check
 
 clean:
-	rm -rf .venv build dist share .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build dist share site .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): tools/setup tools/libqatzip tools/libqpl tools/build_flag.py tools/distribution.py \
 		VERSION setup.py pyproject.toml \

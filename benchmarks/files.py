@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine import real_pages
+from data import real_pages
 from rich.console import Console
 from rich.table import Table
 

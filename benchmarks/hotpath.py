@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine import MIB, real_pages
+from data import MIB, real_pages
 from rich.console import Console
 from rich.table import Table
 

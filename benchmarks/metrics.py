@@ -2,7 +2,7 @@
 
     python benchmarks/metrics.py --rounds 9 --json figures.json
 
-One process sends a block of memory to another over TCP on this host, 2 channels, as in engine.py.
+One process sends a block of memory to another over TCP on this host, 2 channels.
 In every other run the sender serves its metrics, and a third process reads them once a second.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import json
 import mmap
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -20,15 +21,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from engine import CHANNELS, MIB, peer, real_pages, summary
+from data import MIB, real_pages
 from rich.console import Console
 from rich.table import Table
 
-from codecs_core import Sender
+from codecs_core import Receiver, Sender
 from codecs_core.monitor.endpoint import Endpoint
 from codecs_core.monitor.exposition import Exposition
 from codecs_core.monitor.ledger import Ledger
 
+CHANNELS = 2
 CODECS = ("none", "zstd")
 WANTED = 0.99
 SCRAPER = """
@@ -48,7 +50,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="seconds of a run, at least")
     parser.add_argument("--codec", action="append", help="only this codec; may be repeated")
     parser.add_argument("--json", type=Path, help="write all figures here, too")
+    parser.add_argument("--receive", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.receive:
+        receive(options.receive)
+        return
     figures = []
     with real_pages(options.mib * MIB) as pages:
         each_scrape = scrape(pages)
@@ -76,9 +82,7 @@ def main() -> None:
 
 def run(codec: str, pages: mmap.mmap, seconds: float, watched: str) -> tuple[float, float]:
     """Return the rate, in bytes a second, and this process' CPU seconds a GB."""
-    with peer("memory", len(pages)) as receiver:
-        assert receiver.stdout is not None
-        address = receiver.stdout.readline().strip()
+    with receiving(len(pages)) as address:
         with Sender(address, codec=codec, channels=CHANNELS) as sender, ExitStack() as stack:
             sender.add_block("pages", pages)
             sender.connect()
@@ -90,8 +94,6 @@ def run(codec: str, pages: mmap.mmap, seconds: float, watched: str) -> tuple[flo
                 sender.sync()
                 sent += len(pages)
             passed, used = time.perf_counter() - started, time.process_time() - cpu
-        receiver.stdout.readline()
-    assert receiver.returncode == 0
     return sent / passed, used / (sent / 1e9)
 
 
@@ -120,9 +122,8 @@ def scraped(sender: Sender, pause: float = 1.0) -> Iterator[IO[bytes]]:
 
 def scrape(pages: mmap.mmap, count: int = 200) -> float:
     """Return the CPU seconds that one scrape takes of this process, HTTP and all."""
-    with peer("memory", len(pages)) as receiver:
-        assert receiver.stdout is not None
-        with Sender(receiver.stdout.readline().strip(), channels=CHANNELS) as sender:
+    with receiving(len(pages)) as address:
+        with Sender(address, channels=CHANNELS) as sender:
             sender.add_block("pages", pages)
             sender.connect()
             with scraped(sender, 0) as answers:
@@ -130,8 +131,37 @@ def scrape(pages: mmap.mmap, count: int = 200) -> float:
                 for _ in range(count):
                     answers.readline()
                 seconds = (time.process_time() - before) / count
-        receiver.stdout.readline()
     return seconds
+
+
+@contextmanager
+def receiving(size: int) -> Iterator[str]:
+    """Start the other end, and yield its address."""
+    command = [sys.executable, __file__, "--receive", str(size)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stdout is not None
+        yield receiver.stdout.readline().strip()
+    assert receiver.returncode == 0
+
+
+def receive(size: int) -> None:
+    """Be the other end; print the address."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    with Receiver("tcp:127.0.0.1:0") as receiver:
+        receiver.add_block("pages", mmap.mmap(-1, size, flags))
+        print(receiver.address, flush=True)
+        receiver.receive()
+
+
+def summary(runs: list[dict[str, float]], ours: str, theirs: str) -> dict[str, Any]:
+    """Medians, and the median and spread of the quotients of neighbours."""
+    quotients = sorted(run[ours] / run[theirs] for run in runs)
+    return {
+        "with": statistics.median(run[ours] for run in runs),
+        "without": statistics.median(run[theirs] for run in runs),
+        "quotient": statistics.median(quotients),
+        "spread": [quotients[0], quotients[-1]],
+    }
 
 
 def show(figures: list[dict[str, Any]]) -> None:

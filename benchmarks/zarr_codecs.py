@@ -24,7 +24,7 @@ import numpy as np
 import zarr
 from codecs_core_zarr.numcodec import Qatzip as Numcodec
 from codecs_core_zarr.zarr3 import Lz4, Qatzip, Zstd
-from engine import real_pages
+from data import real_pages
 from rich.console import Console
 from rich.table import Table
 

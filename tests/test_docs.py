@@ -17,15 +17,18 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page
     for place in (".", "docs", "plugins", "integrations", "examples", "tests/data/streams")
-    for page in (ROOT / place).glob("*.md" if place in (".", "docs") else "**/*.md")
+    for page in (ROOT / place).glob("*.md" if place == "." else "**/*.md")
     if ".venv" not in page.parts and "build" not in page.parts
 )
 README = (ROOT / "README.md").read_text()
 CHOOSING = (ROOT / "docs/choosing.md").read_text()
-DATA_STACK = (ROOT / "docs/data-stack.md").read_text()
-PROGRAMS = re.findall(
-    r"^```python\n(.*?)^```$", README + CHOOSING + DATA_STACK, re.MULTILINE | re.DOTALL
-)
+NEEDS_A_PLUGIN = ROOT / "docs/write-a-codec.md"
+PROGRAMS = [
+    program
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+    if page != NEEDS_A_PLUGIN
+    for program in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
