@@ -28,7 +28,7 @@ from codecs_core.errors import CorruptPayload, ParameterError, UsageError
 from codecs_core.file_format import Buffer, FileFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 __all__ = [
@@ -311,6 +311,16 @@ class Codec(FileFormat, ABC):
                 )
             chosen[field] = value
         return cls(**chosen)
+
+    @classmethod
+    def candidates(cls) -> Sequence[Self]:
+        """The codec as ``--multifd-compression auto`` may use it: some levels, cheapest first.
+
+        By default once, with its default parameters. A level is tried when the one before it has
+        turned out worth while, so each should take longer and pack tighter than the one before.
+        An empty sequence keeps the codec out.
+        """
+        return (cls(),)
 
     def wire_parameters(self) -> dict[str, int | bool | str]:
         """The parameters that the handshake carries, by field name: all but the local ones."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLOW_LIST",
+    "AUTO",
     "CodecInfo",
     "Registry",
     "State",
@@ -42,6 +43,9 @@ __all__ = [
     "default_registry",
     "get_codec",
 ]
+
+AUTO = "auto"
+"""What stands in the place of a codec's name where a channel is to choose for every packet."""
 
 ALLOW_LIST = "CODECS_CORE_PLUGINS"
 """Environment variable: a comma-separated list of the only plugins that may load."""

@@ -11,7 +11,7 @@ import click
 from codecs_core.cli.completion import uri_option
 from codecs_core.cli.migrations import Teller
 from codecs_core.cli.monitoring import Monitoring, monitoring_options
-from codecs_core.cli.options import CodecCommand, chosen_codec, retry_option, timeout_option
+from codecs_core.cli.options import CodecCommand, choice_of, retry_option, timeout_option
 from codecs_core.cli.output import Command, json_option, print_json, printable
 from codecs_core.cli.progress import live, migration, migration_summary
 from codecs_core.cli.rates import rate_of
@@ -43,6 +43,7 @@ def monitor_options(command: Command) -> Command:
 @click.command(
     "migrate",
     cls=CodecCommand,
+    adaptive=True,
     epilog="""\
     \b
     Example, with 'multifd accept' waiting on the other host:
@@ -103,7 +104,7 @@ def command(
         outgoing = Outgoing(
             monitor,
             to,
-            codec=chosen_codec(ctx),
+            codec=choice_of(ctx),
             channels=multifd_channels,
             max_bandwidth=max_bandwidth,
             downtime_limit=downtime_limit,

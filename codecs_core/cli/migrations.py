@@ -63,6 +63,7 @@ def _facts(migration: Migration) -> dict[str, Any]:
             "pages": bridge.pages,
             "channel_bytes": bridge.wire_bytes,
             "main_bytes": bridge.main_bytes,
+            "methods": bridge.methods,
         }
     return facts
 

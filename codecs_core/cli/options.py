@@ -27,16 +27,18 @@ from codecs_core.cli.output import Command, printable
 from codecs_core.codec import Parameter
 from codecs_core.errors import UsageError
 from codecs_core.none import NoneCodec
-from codecs_core.registry import State, default_registry
+from codecs_core.registry import AUTO, State, default_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from codecs_core.codec import Codec
+    from codecs_core.engine.methods import Choice
 
 __all__ = [
     "CodecCommand",
     "checksum_option",
+    "choice_of",
     "chosen_codec",
     "chosen_name",
     "local_parameters",
@@ -56,7 +58,8 @@ class CodecCommand(click.Command):
     The callback receives ``multifd_channels: int``; the codec is had by `chosen_codec`. With
     ``local_only=True`` the options are those of the codecs' local parameters alone, which
     `local_parameters` returns: the other end chooses the rest. With ``channels=False`` their number
-    is not for this command to choose; ``default`` is the codec where none is named.
+    is not for this command to choose; ``default`` is the codec where none is named. With
+    ``adaptive=True`` the codec may be ``auto``, and is had by `choice_of`.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class CodecCommand(click.Command):
         local_only: bool = False,
         channels: bool = True,
         default: str | None = NoneCodec.name,
+        adaptive: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(*args, **settings)
         self.local_only = local_only
         self.channels = channels
         self.default = default
+        self.adaptive = adaptive
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, and those of the codecs."""
@@ -108,6 +113,8 @@ class CodecCommand(click.Command):
     def _link_options(self) -> list[click.Parameter]:
         if self.local_only:
             return []
+        names = [*default_registry(), *([AUTO] if self.adaptive else [])]
+        chosen = f" {AUTO}: each channel chooses for every packet." if self.adaptive else ""
         options: list[click.Parameter] = [
             click.Option(
                 ["--multifd-compression"],
@@ -116,8 +123,8 @@ class CodecCommand(click.Command):
                 show_default=self.default is not None,
                 expose_value=False,
                 callback=_remember_name,
-                shell_complete=_complete_name,
-                help=f"The codec: {', '.join(default_registry())}. See 'multifd codecs'.",
+                shell_complete=lambda ctx, parameter, incomplete: _matching(names, incomplete),
+                help=f"The codec: {', '.join(names)}.{chosen} See 'multifd codecs'.",
             ),
             click.Option(
                 ["--multifd-channels"],
@@ -245,6 +252,11 @@ def chosen_codec(ctx: click.Context, *, otherwise: Callable[[], str] | None = No
     """
     name: str = ctx.meta[_NAME] or (otherwise() if otherwise else NoneCodec.name)
     given = local_parameters(ctx)
+    if name == AUTO:
+        raise UsageError(
+            f"--multifd-compression {AUTO} chooses by what a link takes, and here is none; remedy: "
+            "name a codec"
+        )
     codec = default_registry().codec_class(name)
     for other, parameters in given.items():
         if other != name:
@@ -253,6 +265,27 @@ def chosen_codec(ctx: click.Context, *, otherwise: Callable[[], str] | None = No
                 f"--multifd-compression is {name!r}; remedy: --multifd-compression {other}"
             )
     return codec.from_parameters(given.get(name, {}))
+
+
+def choice_of(ctx: click.Context) -> Choice:
+    """Make the codec, or the choice of codecs, that an adaptive `CodecCommand` was called with.
+
+    Raises as `chosen_codec`, and `UsageError` for a parameter that ``auto`` chooses itself.
+    """
+    if ctx.meta[_NAME] != AUTO:
+        return chosen_codec(ctx)
+    from codecs_core.engine.methods import Adaptive
+
+    given = local_parameters(ctx)
+    for name, values in given.items():
+        codec = default_registry().codec_class(name)
+        own = {each.name for each in codec.parameters() if each.local}
+        for each in values.keys() - own:
+            raise UsageError(
+                f"--{each} is for --multifd-compression {AUTO} to choose; remedy: leave it out, "
+                f"or --multifd-compression {name}"
+            )
+    return Adaptive.installed(given)
 
 
 def local_parameters(ctx: click.Context) -> Mapping[str, Mapping[str, Any]]:
@@ -291,10 +324,6 @@ def _write(
 
 def _remember_name(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
     ctx.meta[_NAME] = name
-
-
-def _complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _matching(default_registry(), incomplete)
 
 
 def _matching(values: Iterable[str], incomplete: str) -> list[CompletionItem]:

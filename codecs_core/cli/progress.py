@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from codecs_core.cli.output import console, duration, printable, rate, size
+from codecs_core.registry import AUTO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,11 +61,23 @@ def summary(progress: Progress) -> str:
     return (
         f"{size(progress.memory_bytes)} in {duration(progress.seconds)}, "
         f"{rate(progress.rate)}; {size(progress.wire_bytes)} on the wire with "
-        f"{progress.codec or 'no codec'}, ratio {progress.ratio:.2f}; "
+        f"{progress.codec or 'no codec'}{_chosen(progress)}, ratio {progress.ratio:.2f}; "
         f"{'' if share is None else f'{share:.0%} of the packets in hardware; '}"
         f"{progress.zero_pages + progress.skipped_pages} of {progress.pages} pages zero; "
         f"{_held(progress)}{_repaired(progress)}{_checked(progress)}"
     )
+
+
+def _chosen(progress: Progress) -> str:
+    return f" ({_shares(progress)})" if _shares(progress) else ""
+
+
+def _shares(progress: Progress) -> str:
+    """How much each codec has served, where there was a choice."""
+    if progress.codec != AUTO:
+        return ""
+    total = sum(progress.methods.values())
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in progress.methods.items())
 
 
 def _repaired(progress: Progress) -> str:
@@ -136,6 +149,7 @@ def _render(progress: Progress) -> RenderableType:
         Text(rate(progress.rate)),
         Text(f"ratio {progress.ratio:.2f}"),
         Text("" if share is None else f"hardware {share:.0%}"),
+        Text(_shares(progress)),
         Text("" if eta is None else f"ETA {duration(eta)}"),
     )
     return line

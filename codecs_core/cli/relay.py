@@ -13,7 +13,7 @@ from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
-    chosen_codec,
+    choice_of,
     retry_option,
     timeout_option,
 )
@@ -59,6 +59,7 @@ def _places(command: Command) -> Command:
 @command.command(
     "egress",
     cls=CodecCommand,
+    adaptive=True,
     channels=False,
     epilog="""\
     \b
@@ -101,7 +102,7 @@ def egress(
         relay = Egress(
             listen,
             connect,
-            codec=chosen_codec(ctx),
+            codec=choice_of(ctx),
             checksum=checksum,
             retry_for=retry_for,
             timeout=timeout,

@@ -15,7 +15,7 @@ from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import (
     CodecCommand,
     checksum_option,
-    chosen_codec,
+    choice_of,
     retry_option,
     timeout_option,
 )
@@ -36,6 +36,7 @@ STREAM_NAME = "stdin"
 @click.command(
     "send",
     cls=CodecCommand,
+    adaptive=True,
     epilog="""\
     \b
     Examples:
@@ -100,7 +101,7 @@ def command(
     chosen = ctx.get_parameter_source("multifd_channels") is not ParameterSource.DEFAULT
     sender = Sender(
         uri,
-        codec=chosen_codec(ctx),
+        codec=choice_of(ctx),
         channels=multifd_channels if chosen else None,
         timeout=timeout,
         checksum=checksum,

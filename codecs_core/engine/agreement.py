@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
+from codecs_core.codec import DEFAULT_GEOMETRY, Geometry
+from codecs_core.engine.methods import Choice, Methods, answered, offered
 from codecs_core.errors import ProtocolError, UsageError
 from codecs_core.memory.block import Block, MemoryBlock
-from codecs_core.registry import default_registry
 from codecs_core.wire import control as wire
 from codecs_core.wire.checksum import CHECKSUM
 from codecs_core.wire.packet import BLOCK_NAME_SIZE
@@ -31,7 +31,7 @@ class Offer:
     Raises `UsageError` for values that cannot be offered.
     """
 
-    codec: Codec
+    codec: Choice
     channels: int
     geometry: Geometry
     shared: bool
@@ -92,8 +92,7 @@ class Offer:
             page_size=self.geometry.page_size,
             packet_size=self.geometry.packet_size,
             channels=self.channels,
-            codec=self.codec.name,
-            parameters=self.codec.wire_parameters(),
+            **offered(self.codec),
             blocks=[wire.BlockInfo(name, each.size) for name, each in self.blocks.items()],
             shared=self.shared,
             checksum=CHECKSUM if self.checksum else None,
@@ -106,6 +105,7 @@ class Offer:
 class Terms:
     """What a receiver takes, and once it has taken an offer: the codec, and blocks to store in.
 
+    ``codec`` is its name, ``methods`` are those that packets may have.
     ``open_block`` and ``parameters`` are those of `Receiver`. ``one_stream``: there is but one
     connection, at ``address``.
     """
@@ -118,7 +118,8 @@ class Terms:
         open_block: BlockFactory | None,
         parameters: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        self.codec: Codec | None = None
+        self.codec = ""
+        self.methods: Methods = {}
         self.geometry = DEFAULT_GEOMETRY
         self.blocks: dict[str, Block] = {}
         self.shared = False
@@ -155,10 +156,8 @@ class Terms:
         self.checksum = hello.checksum is not None
         self.verify = hello.verify is not None
         self.geometry = Geometry(hello.page_size, hello.packet_size)
-        codec = default_registry().codec_class(hello.codec)
-        self.codec = codec.from_parameters(
-            {**hello.parameters, **self._parameters.get(hello.codec, {})}
-        )
+        self.methods = answered(hello, self._parameters)
+        self.codec = hello.codec
         for each in hello.blocks:
             if each.name in self.blocks:
                 raise ProtocolError(f"block {each.name!r} was announced twice")

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
+from codecs_core.codec import Buffer, Geometry
+from codecs_core.engine.packing import DecodeInto, Packer, Unpacker
 from codecs_core.engine.progress import ChannelProgress, Counters
 from codecs_core.engine.round import Round
 from codecs_core.engine.sync import SyncBarrier
@@ -23,12 +24,7 @@ from codecs_core.wire import checksum as sums
 from codecs_core.wire import packet as wire
 from codecs_core.wire.channel import ChannelParser
 
-__all__ = ["Inlet", "Outlet", "ReceivingChannel", "SendingChannel", "method_of"]
-
-
-def method_of(codec: Codec) -> int:
-    """The wire method of a codec: QEMU's, or 31 where QEMU has none."""
-    return wire.BY_NAME if codec.method is None else codec.method
+__all__ = ["Inlet", "Outlet", "ReceivingChannel", "SendingChannel"]
 
 
 class Outlet(Protocol):
@@ -39,6 +35,9 @@ class Outlet(Protocol):
 
     def end(self) -> None:
         """Tell the peer that no more will come."""
+
+    def backlog(self) -> int | None:
+        """How many bytes are not on their way yet of what was sent; ``None``: nobody can tell."""
 
 
 class Inlet(Protocol):
@@ -64,7 +63,7 @@ class SendingChannel:
         self,
         number: int,
         link: Outlet,
-        codec: Codec,
+        packer: Packer,
         geometry: Geometry,
         packet_numbers: Iterator[int],
         *,
@@ -74,8 +73,7 @@ class SendingChannel:
         self.link = link
         self.sent = (0, False)
         self.counters = Counters()
-        self._encoder: Encoder = codec.encoder(geometry)
-        self._method = method_of(codec)
+        self._packer = packer
         self._geometry = geometry
         self._packet_numbers = packet_numbers
         self._checksum = checksum
@@ -109,11 +107,14 @@ class SendingChannel:
 
     def progress(self) -> ChannelProgress:
         """Tell how far the channel is; any thread may ask."""
-        return ChannelProgress.of(self.number, self.counters, self._encoder)
+        packer = self._packer
+        return ChannelProgress.of(
+            self.number, self.counters, packer, packer.packets, packer.reason()
+        )
 
     def close(self) -> None:
-        """Release the encoder."""
-        self._encoder.close()
+        """Release the encoders."""
+        self._packer.close()
 
     def _send_packet(self, run: PageRun, pages: memoryview) -> None:
         size = self._geometry.page_size
@@ -125,16 +126,11 @@ class SendingChannel:
         checksum = sums.of_pages(packet) if self._checksum else 0
         if normal:
             started = time.perf_counter_ns()
-            payload = self._encoder.encode(packet)
+            payload = self._packer.encode(packet)
             self.counters.codec_ns += time.perf_counter_ns() - started
-            if not 0 < len(payload) <= self._geometry.max_payload:
-                raise CodecError(
-                    f"the encoder made {len(payload)} bytes of a packet of {len(packet)}; "
-                    f"1 to {self._geometry.max_payload} are allowed"
-                )
         wire.pack_fixed(
             self._header,
-            flags=self._method << wire.METHOD_SHIFT,
+            flags=self._packer.method << wire.METHOD_SHIFT,
             pages_alloc=self._geometry.pages_per_packet,
             normal_pages=normal,
             next_packet_size=len(payload),
@@ -145,18 +141,25 @@ class SendingChannel:
         self._offsets[8 * count :] = bytes(len(self._offsets) - 8 * count)
         if self._checksum:
             sums.seal(self._header, checksum)
-        self._send([self._header, payload])
+        if normal:
+            self._packer.sending(self.link)
+        blocked = self._send([self._header, payload])
+        if normal:
+            self._packer.sent(len(self._header) + len(payload), blocked / 1e9)
         self.counters.packets += 1
         self.counters.normal_pages += normal
         self.counters.zero_pages += count - normal
 
-    def _send(self, buffers: Sequence[Buffer]) -> None:
+    def _send(self, buffers: Sequence[Buffer]) -> int:
+        """Send, and return how many nanoseconds that took."""
         # Replaced as a whole: another thread reads it.
         self.sent = (self.sent[0] + 1, False)
         started = time.perf_counter_ns()
         self.link.send(buffers)
-        self.counters.blocked_ns += time.perf_counter_ns() - started
+        blocked = time.perf_counter_ns() - started
+        self.counters.blocked_ns += blocked
         self.counters.wire_bytes += sum(map(len, buffers))
+        return blocked
 
 
 class ReceivingChannel:
@@ -171,7 +174,7 @@ class ReceivingChannel:
         self,
         number: int,
         link: Inlet,
-        codec: Codec,
+        unpacker: Unpacker,
         geometry: Geometry,
         blocks: Mapping[str, Block],
         barrier: SyncBarrier,
@@ -182,8 +185,7 @@ class ReceivingChannel:
         self.number = number
         self.link = link
         self.counters = Counters()
-        self._decoder: Decoder = codec.decoder(geometry)
-        self._method = method_of(codec)
+        self._unpacker = unpacker
         self._geometry = geometry
         self._blocks = blocks
         self._barrier = barrier
@@ -208,11 +210,12 @@ class ReceivingChannel:
 
     def progress(self) -> ChannelProgress:
         """Tell how far the channel is; any thread may ask."""
-        return ChannelProgress.of(self.number, self.counters, self._decoder)
+        unpacker = self._unpacker
+        return ChannelProgress.of(self.number, self.counters, unpacker, unpacker.packets)
 
     def close(self) -> None:
-        """Release the decoder."""
-        self._decoder.close()
+        """Release the decoders."""
+        self._unpacker.close()
 
     def _next_event(self) -> object | None:
         """Return the parser's next event, or ``None`` at the end of the stream."""
@@ -229,11 +232,10 @@ class ReceivingChannel:
         return event
 
     def _receive_packet(self, header: wire.PacketHeader) -> None:
-        if header.method != self._method:
-            raise ProtocolError(
-                f"packet {header.packet_num}: method {header.method}, but method "
-                f"{self._method} was agreed"
-            )
+        try:
+            decode_into = self._unpacker.decoder(header.method)
+        except ProtocolError as error:
+            raise ProtocolError(f"packet {header.packet_num}: {error}") from None
         block = self._blocks.get(header.block)
         if block is None:
             raise ProtocolError(
@@ -243,15 +245,18 @@ class ReceivingChannel:
         block.check(header.offsets, header.packet_num)
         target = block.target(header.offsets, header.normal_pages, self._scratch)
         if header.normal_pages:
-            self._receive_pages(header, target)
+            self._receive_pages(header, target, decode_into)
         block.store(header.offsets, header.normal_pages, target)
+        if header.normal_pages:
+            self._unpacker.count(header.method)
         self.counters.packets += 1
         self.counters.normal_pages += header.normal_pages
         self.counters.zero_pages += header.zero_pages
 
-    def _receive_pages(self, header: wire.PacketHeader, target: memoryview) -> None:
-        verbatim = self._method == 0
-        if verbatim:
+    def _receive_pages(
+        self, header: wire.PacketHeader, target: memoryview, decode_into: DecodeInto | None
+    ) -> None:
+        if decode_into is None:
             if header.payload_size != len(target):
                 raise ProtocolError(
                     f"packet {header.packet_num}: a payload of {header.payload_size} bytes for "
@@ -262,10 +267,10 @@ class ReceivingChannel:
         if payload is None:
             return
         try:
-            if not verbatim:
+            if decode_into is not None:
                 assert isinstance(payload, memoryview)
                 started = time.perf_counter_ns()
-                self._decoder.decode_into(payload, target)
+                decode_into(payload, target)
                 self.counters.codec_ns += time.perf_counter_ns() - started
             if self._checksum:
                 sums.check_pages(header.checksum, target)

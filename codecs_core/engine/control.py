@@ -76,7 +76,15 @@ class Control:
         Raises `RemoteError` where it refuses, otherwise as `receive`.
         """
         self.send_buffers([wire.PREAMBLE, self._encode(hello)])
-        answer = self.receive()
+        try:
+            answer = self.receive()
+        except RemoteError as error:
+            if hello.methods and "unknown field" in str(error):
+                raise RemoteError(
+                    f"{self.link.peer} does not know codec {hello.codec!r} ({error}); remedy: name "
+                    "a codec, or install the same release there"
+                ) from error
+            raise
         if isinstance(answer, wire.Reject):
             raise RemoteError(f"{self.link.peer} refuses: {answer.reason}")
         if not isinstance(answer, wire.Accept):

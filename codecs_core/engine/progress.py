@@ -46,7 +46,9 @@ class ChannelProgress:
     """One channel: pages by kind, bytes on the wire (headers included), and its time.
 
     ``codec_seconds`` went into encoding or decoding, ``blocked_seconds`` into waiting for the
-    link. ``statistics`` are the codec's own counters.
+    link. ``statistics`` are the codec's own counters. ``methods`` tells how many packets each codec
+    has served, by its label (``zstd level 3``); ``reason``, where the channel chooses between
+    several, why it uses what it uses now.
     """
 
     channel: int
@@ -57,9 +59,18 @@ class ChannelProgress:
     codec_seconds: float
     blocked_seconds: float
     statistics: Mapping[str, int] = field(default_factory=dict)
+    methods: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
 
     @classmethod
-    def of(cls, channel: int, counters: Counters, session: _Counting) -> ChannelProgress:
+    def of(
+        cls,
+        channel: int,
+        counters: Counters,
+        session: _Counting,
+        methods: Mapping[str, int] | None = None,
+        reason: str = "",
+    ) -> ChannelProgress:
         """Take a snapshot."""
         return cls(
             channel,
@@ -70,6 +81,8 @@ class ChannelProgress:
             counters.codec_ns / 1e9,
             counters.blocked_ns / 1e9,
             dict(session.statistics()),
+            dict(methods or {}),
+            reason,
         )
 
 
@@ -144,6 +157,14 @@ class Progress:
         return dict(total)
 
     @property
+    def methods(self) -> dict[str, int]:
+        """How many packets each codec has served, by its label, most first."""
+        total: Counter[str] = Counter()
+        for each in self.channels:
+            total.update(each.methods)
+        return dict(total.most_common())
+
+    @property
     def hardware_share(self) -> float | None:
         """The part of the packets that a device has served, 0 to 1; ``None`` without one."""
         total = self.statistics
@@ -165,7 +186,7 @@ class Progress:
             name: getattr(self, name)
             for name in (
                 "normal_pages", "zero_pages", "pages", "memory_bytes", "wire_bytes", "ratio",
-                "rate", "wire_rate", "eta", "statistics", "hardware_share",
+                "rate", "wire_rate", "eta", "statistics", "hardware_share", "methods",
             )
         }  # fmt: skip
 

@@ -13,6 +13,8 @@ from codecs_core.engine.arrival import Arrival
 from codecs_core.engine.channel import Inlet, ReceivingChannel
 from codecs_core.engine.control import Control, reason_of
 from codecs_core.engine.keeper import Doorkeeper
+from codecs_core.engine.methods import taken
+from codecs_core.engine.packing import Unpacker
 from codecs_core.engine.progress import Clock, Progress
 from codecs_core.engine.reception import Reception
 from codecs_core.engine.resume import held
@@ -158,7 +160,7 @@ class Receiver:
         blocks = list(terms.blocks.values())
         sizes = [each.size for each in blocks]
         return Progress(
-            codec=terms.codec.name if terms.codec else "",
+            codec=terms.codec,
             page_size=terms.geometry.page_size,
             seconds=self._clock.seconds,
             total_pages=None if None in sizes else sum(each.pages for each in blocks),
@@ -224,7 +226,9 @@ class Receiver:
             self._held = [each for each in blocks.values() if each.resumed]
         zeroed = [name for name, each in blocks.items() if each.reads_zero]
         repair = hello.retry_for > 0 and reception.is_open and not hello.shared
-        control.send(wire.Accept(token.hex, zeroed, [each.name for each in self._held], repair))
+        names = [each.name for each in self._held]
+        methods = taken(hello, self._terms.methods)
+        control.send(wire.Accept(token.hex, zeroed, names, repair, methods))
         if repair:
             self._keeper = Doorkeeper(control, self._session, token.hex, hello.retry_for)
         return hello, token
@@ -244,13 +248,12 @@ class Receiver:
                 Arrival(number, link, control, self._session, lambda: self._done is not None)
                 for number, link in enumerate(self._links)
             ]
-        assert terms.codec is not None
         for number, inlet in enumerate(inlets):
             self._channels.append(
                 ReceivingChannel(
                     number,
                     inlet,
-                    terms.codec,
+                    Unpacker(terms.methods, terms.geometry),
                     terms.geometry,
                     terms.blocks,
                     self._barrier,

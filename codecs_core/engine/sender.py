@@ -9,12 +9,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
+from codecs_core.codec import DEFAULT_GEOMETRY, Geometry
 from codecs_core.engine.agreement import Offer, Verify
 from codecs_core.engine.channel import SendingChannel
 from codecs_core.engine.control import Control
 from codecs_core.engine.crew import Crew
 from codecs_core.engine.keeper import Redialler
+from codecs_core.engine.methods import Choice, choice
+from codecs_core.engine.packing import Packing
 from codecs_core.engine.progress import Clock, Progress
 from codecs_core.engine.resume import Remainder
 from codecs_core.engine.round import Round
@@ -22,7 +24,6 @@ from codecs_core.engine.session import Session
 from codecs_core.engine.shared import DataWriter
 from codecs_core.errors import ProtocolError, TransferError, UsageError
 from codecs_core.memory.block import Block, PageRun
-from codecs_core.registry import get_codec
 from codecs_core.transport.address import ExecAddress, parse
 from codecs_core.transport.connect import carries_one_stream, dial
 from codecs_core.transport.link import Link
@@ -49,7 +50,8 @@ class Sender:
             sender.send("guest")
 
     ``uri`` is ``tcp:HOST:PORT``, ``unix:PATH``, ``fd:N`` (a connected socket) or ``exec:COMMAND``.
-    ``codec`` is a codec, or a codec's name with its ``parameters``. ``channels`` is 1 to 255; by
+    ``codec`` is a codec, or a codec's name with its ``parameters``; by ``"auto"`` or an `Adaptive`
+    every channel chooses for every packet. ``channels`` is 1 to 255; by
     default 2, or 1 where ``uri`` leads to one stream only. ``timeout`` is how many seconds the
     peer may be silent. ``checksum`` sends one of every packet, which the receiver compares; memory
     must then not change while a call sends it, see `MemoryBlock`. ``verify="full"`` compares every
@@ -69,7 +71,7 @@ class Sender:
         self,
         uri: str,
         *,
-        codec: str | Codec = "none",
+        codec: str | Choice = "none",
         channels: int | None = None,
         geometry: Geometry = DEFAULT_GEOMETRY,
         timeout: float = 30.0,
@@ -81,7 +83,7 @@ class Sender:
         **parameters: Any,
     ) -> None:
         self._address = parse(uri)
-        codec = get_codec(codec, **parameters)
+        chosen = choice(codec, **parameters)
         one = carries_one_stream(self._address)
         if channels is None:
             channels = 1 if one else _DEFAULT_CHANNELS
@@ -90,7 +92,7 @@ class Sender:
         if timeout <= 0:
             raise UsageError(f"timeout={timeout}: give a number of seconds above 0")
         self._offer = Offer(
-            codec=codec,
+            codec=chosen,
             channels=channels,
             geometry=geometry,
             shared=one or (isinstance(self._address, ExecAddress) and channels == 1),
@@ -153,7 +155,7 @@ class Sender:
                     control, self._session, accept.token, self._offer.retry_for, self._dial
                 )
             control.start(self._handle)
-            self._open_channels(control, UUID(accept.token))
+            self._open_channels(control, accept)
             self._session.wait(lambda: self._remainder.is_known)
 
     def send(self, *names: str) -> None:
@@ -266,14 +268,16 @@ class Sender:
     def _dial(self) -> Link:
         return dial(self._address, self._timeout, self._make)
 
-    def _open_channels(self, control: Control, token: UUID) -> None:
+    def _open_channels(self, control: Control, accept: wire.Accept) -> None:
+        token = UUID(accept.token)
+        packing = Packing.agreed(self._offer.codec, accept, self._offer.geometry)
         numbers = itertools.count()
         offer = self._offer
         for number in range(offer.channels):
             outlet = DataWriter(control) if offer.shared else self._dial()
             self._outlets.append(outlet)
             channel = SendingChannel(
-                number, outlet, offer.codec, offer.geometry, numbers, checksum=offer.checksum
+                number, outlet, packing.packer(), offer.geometry, numbers, checksum=offer.checksum
             )
             self._channels.append(channel)
             if isinstance(outlet, Link):

@@ -30,6 +30,10 @@ class DataWriter:
         header = wire.frame_header(wire.Type.DATA, sum(map(len, buffers)))
         self._control.send_buffers([header, *buffers])
 
+    def backlog(self) -> int | None:
+        """How many bytes of the connection are not on their way yet."""
+        return self._control.link.backlog()
+
     def end(self) -> None:
         """Nothing: DONE ends the channel."""
 

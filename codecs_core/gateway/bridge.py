@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -91,8 +92,23 @@ class Bridge:
         """Take a snapshot of every channel, in the order of their numbers."""
         passages = sorted(self._passages, key=lambda each: each.number)
         return tuple(
-            ChannelProgress.of(each.number, each.counters, each.transcoder) for each in passages
+            ChannelProgress.of(
+                each.number,
+                each.counters,
+                each.transcoder,
+                each.transcoder.packets,
+                each.transcoder.reason(),
+            )
+            for each in passages
         )
+
+    @property
+    def methods(self) -> dict[str, int]:
+        """How many packets each codec has served between the relays, by its label, most first."""
+        total: Counter[str] = Counter()
+        for each in self._passages:
+            total.update(each.transcoder.packets)
+        return dict(total.most_common())
 
     def start(self, first: bytes = b"") -> None:
         """Begin to pass the main channel, of which ``first`` has been read already."""
@@ -253,6 +269,7 @@ class Bridge:
             buffers = transcoder.recode(header, parser.raw_header, payload)
             recoded = time.perf_counter_ns()
             count()
+            transcoder.sending(passage.outbound)
             try:
                 passage.outbound.send(buffers)
             except LinkError:
@@ -263,6 +280,7 @@ class Bridge:
                 raise
             came, went = len(parser.raw_header) + len(payload), sum(map(len, buffers))
             sent = time.perf_counter_ns()
+            transcoder.sent(went, (sent - recoded) / 1e9)
             counters.codec_ns += recoded - complete
             # The link between the relays: QEMU has a pace of its own.
             counters.blocked_ns += sent - recoded if transcoder.compresses else complete - waiting

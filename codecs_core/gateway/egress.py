@@ -6,15 +6,15 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from codecs_core.codec import Codec
 from codecs_core.engine.control import Control
 from codecs_core.engine.keeper import Redialler
 from codecs_core.engine.lobby import Stranger
+from codecs_core.engine.methods import Choice, choice, offered
+from codecs_core.engine.packing import Packing
 from codecs_core.errors import ProtocolError, UsageError
 from codecs_core.gateway.bridge import Bridge
 from codecs_core.gateway.relay import MAX_CHANNELS, Migration, Relay
 from codecs_core.gateway.transcode import Compressor, Transcoder
-from codecs_core.registry import get_codec
 from codecs_core.transport.address import Address
 from codecs_core.transport.connect import Listener, dial, listen
 from codecs_core.transport.link import Link, LinkMaker
@@ -35,7 +35,7 @@ _UNCLAIMED = 4 * MAX_CHANNELS
 
 
 class Egress(Relay):
-    """The relay beside the source: compresses with ``codec`` what QEMU sends.
+    """The relay beside the source: compresses with ``codec``, as of a `Sender`, what QEMU sends.
 
     ``channels`` is how many QEMU will open, where that is known: the other side is told. With
     ``checksum`` every packet carries one to the other relay, which leaves it out again. A
@@ -48,7 +48,7 @@ class Egress(Relay):
         listen_uri: str,
         connect_uri: str,
         *,
-        codec: str | Codec,
+        codec: str | Choice,
         channels: int | None = None,
         checksum: bool = True,
         retry_for: float = 0.0,
@@ -57,7 +57,7 @@ class Egress(Relay):
         if not 0 <= retry_for <= 86400:
             raise UsageError(f"retry_for={retry_for}: give a number of seconds from 0 to 86400")
         self._retry_for = retry_for
-        self._codec = get_codec(codec)
+        self._choice = choice(codec)
         self._channels = MAX_CHANNELS if channels is None else channels
         self._checksum = checksum
         self._unclaimed: list[tuple[float, Stranger, packet.ChannelInit]] = []
@@ -122,15 +122,15 @@ class Egress(Relay):
                 page_size=self._geometry.page_size,
                 packet_size=self._geometry.packet_size,
                 channels=self._channels,
-                codec=self._codec.name,
-                parameters=self._codec.wire_parameters(),
+                **offered(self._choice),
                 blocks=[],
                 relay=True,
                 checksum=CHECKSUM if self._checksum else None,
                 retry_for=self._retry_for,
             )
-            migration.codec, migration.checksum = self._codec, self._checksum
+            migration.codec, migration.checksum = self._choice.name, self._checksum
             answer = control.offer(hello)
+            migration.packing = Packing.agreed(self._choice, answer, self._geometry)
             if answer.repair and self._retry_for:
                 migration.keeper = Redialler(
                     control, migration.session, answer.token, self._retry_for, self._dial
@@ -145,6 +145,7 @@ class Egress(Relay):
 
     def _join(self, migration: Migration, bridge: Bridge, stranger: Stranger) -> None:
         assert migration.token is not None
+        assert migration.packing is not None
         init = packet.ChannelInit.decode(stranger.data)
         self._claim(migration, init.channel, stranger.link.peer)
         onward = self._dial()
@@ -157,7 +158,7 @@ class Egress(Relay):
         except BaseException:
             onward.close()
             raise
-        transcoder: Transcoder = Compressor(self._codec, self._geometry, checksum=self._checksum)
+        transcoder: Transcoder = Compressor(migration.packing, checksum=self._checksum)
         bridge.add_channel(init.channel, stranger.link, onward, transcoder)
 
 

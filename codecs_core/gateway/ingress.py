@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from codecs_core.engine.control import Control, reason_of
 from codecs_core.engine.keeper import Doorkeeper
 from codecs_core.engine.lobby import Stranger
+from codecs_core.engine.methods import answered, taken
 from codecs_core.errors import (
     CodecsCoreError,
     LinkError,
@@ -19,7 +20,6 @@ from codecs_core.errors import (
 from codecs_core.gateway.bridge import Bridge
 from codecs_core.gateway.relay import MAX_CHANNELS, Migration, Relay
 from codecs_core.gateway.transcode import Restorer, Transcoder
-from codecs_core.registry import get_codec
 from codecs_core.transport.address import Address
 from codecs_core.transport.connect import Listener, dial, listen
 from codecs_core.transport.link import Link
@@ -92,7 +92,8 @@ class Ingress(Relay):
             main = self._agree(control, migration, offer)
             migration.key = uuid.uuid4()
             repair = offer.retry_for > 0 and self._lobby.is_open
-            control.send(wire.Accept(migration.key.hex, repair=repair))
+            methods = taken(offer, migration.methods)
+            control.send(wire.Accept(migration.key.hex, repair=repair, methods=methods))
             if repair:
                 migration.keeper = Doorkeeper(
                     control, migration.session, migration.key.hex, offer.retry_for
@@ -137,7 +138,7 @@ class Ingress(Relay):
                     f"pages of {hello.page_size} bytes in packets of {hello.packet_size}; this "
                     f"relay passes {geometry.page_size} and {geometry.packet_size}"
                 )
-            migration.codec = get_codec(hello.codec, **hello.parameters)
+            migration.methods, migration.codec = answered(hello), hello.codec
             migration.checksum = hello.checksum is not None
             if self._prepare is not None:
                 self._prepare(None if hello.channels == MAX_CHANNELS else hello.channels)
@@ -149,7 +150,6 @@ class Ingress(Relay):
             ) from error
 
     def _join(self, migration: Migration, bridge: Bridge, stranger: Stranger) -> None:
-        assert migration.codec is not None
         own = packet.ChannelInit.decode(stranger.data)
         self._claim(migration, own.channel, stranger.link.peer)
         inbound = stranger.link
@@ -168,6 +168,6 @@ class Ingress(Relay):
             onward.close()
             raise
         transcoder: Transcoder = Restorer(
-            migration.codec, self._geometry, checksum=migration.checksum
+            migration.methods, self._geometry, checksum=migration.checksum
         )
         bridge.add_channel(own.channel, inbound, onward, transcoder)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from codecs_core.codec import Codec
+from codecs_core.engine.methods import Choice
 from codecs_core.errors import CodecsCoreError, LinkError, TransferError, UsageError
 from codecs_core.gateway.egress import Egress
 from codecs_core.gateway.monitor import Monitor
@@ -42,7 +42,7 @@ class Outgoing(Side):
         monitor: Monitor,
         to: str,
         *,
-        codec: str | Codec,
+        codec: str | Choice,
         channels: int = 2,
         max_bandwidth: float | None = None,
         downtime_limit: float | None = None,

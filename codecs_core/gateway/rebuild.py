@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codecs_core.codec import Codec, Decoder
-from codecs_core.engine.channel import method_of
+from codecs_core.engine.methods import method_of
 from codecs_core.errors import CodecError, ProtocolError, UnknownCodec, UsageError
 from codecs_core.gateway.mapped import copy_pages
 from codecs_core.gateway.recording import Recording

@@ -18,9 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from codecs_core.codec import DEFAULT_GEOMETRY, Codec
+from codecs_core.codec import DEFAULT_GEOMETRY
 from codecs_core.engine.keeper import LinkKeeper
 from codecs_core.engine.lobby import Lobby, Stranger
+from codecs_core.engine.methods import Methods
+from codecs_core.engine.packing import Packing
 from codecs_core.engine.progress import Progress
 from codecs_core.engine.session import Session
 from codecs_core.errors import (
@@ -56,8 +58,9 @@ class Migration:
 
     ``key`` is what its channels present: the source's uuid at the egress, the link's token at the
     ingress, and there ``certificate``, too, which is the egress's under TLS. ``process`` is the
-    source QEMU, where that is known. ``token``, ``codec`` and ``checksum`` are what the relays have
-    agreed on. ``error`` is what it failed with, once it has ended.
+    source QEMU, where that is known. ``token``, ``codec`` (its name),
+    ``methods`` and ``checksum`` are what the relays have agreed on, ``packing`` is how the egress
+    encodes. ``error`` is what it failed with, once it has ended.
     """
 
     peer: str
@@ -69,7 +72,9 @@ class Migration:
     error: BaseException | None = None
     ended: bool = False
     token: uuid.UUID | None = None
-    codec: Codec | None = None
+    codec: str = ""
+    methods: Methods = field(default_factory=dict)
+    packing: Packing | None = None
     checksum: bool = False
     keeper: LinkKeeper | None = None
     channels: queue.SimpleQueue[Stranger] = field(default_factory=queue.SimpleQueue)
@@ -82,7 +87,7 @@ class Migration:
         """Take a snapshot of how far it is: a relay knows no total."""
         bridge = self.bridge
         return Progress(
-            codec="" if self.codec is None else self.codec.name,
+            codec=self.codec,
             page_size=DEFAULT_GEOMETRY.page_size,
             seconds=time.monotonic() - self.started,
             total_pages=None,

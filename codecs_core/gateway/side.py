@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +47,8 @@ class MigrationProgress:
     Sizes in bytes, times in seconds, rates in bytes per second. ``status`` is QEMU's word.
     ``remaining_bytes`` of memory are dirty, and become more by ``dirty_rate``; ``rounds`` is how
     often QEMU has looked. ``memory_bytes`` of pages became ``wire_bytes`` between the relays.
-    ``downtime`` is what QEMU expects, and at the end what it was.
+    ``downtime`` is what QEMU expects, and at the end what it was. ``methods`` tells how many
+    packets each codec has served, by its label.
     """
 
     status: str
@@ -62,6 +63,7 @@ class MigrationProgress:
     memory_bytes: int = 0
     wire_bytes: int = 0
     main_bytes: int = 0
+    methods: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -105,6 +107,7 @@ class MigrationProgress:
             memory_bytes=0 if bridge is None else bridge.pages * page,
             wire_bytes=0 if bridge is None else bridge.wire_bytes,
             main_bytes=0 if bridge is None else bridge.main_bytes,
+            methods={} if bridge is None else bridge.methods,
         )
 
 

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
 from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
-from codecs_core.engine.channel import method_of
+from codecs_core.engine.methods import Methods
+from codecs_core.engine.packing import DecodeInto, Packing, Unpacker
 from codecs_core.errors import CodecError, ProtocolError, UsageError
 from codecs_core.none import NoneCodec
 from codecs_core.registry import codecs, get_codec
+from codecs_core.transport.link import Link
 from codecs_core.wire import checksum as sums
 from codecs_core.wire import packet
 
@@ -32,25 +35,24 @@ _KNOWN: Final = packet.SYNC | packet.METHOD_MASK
 
 
 class Transcoder:
-    """One channel's packets, in order. ``codec`` is the one between the relays.
+    """One channel's packets, in order.
 
     ``checksum``: packets between the relays are sealed. ``compresses``: towards the other relay.
+    ``computes``: the link's codec makes this work for a CPU, rather than for the kernel.
     """
 
     compresses: ClassVar[bool]
 
-    def __init__(self, codec: Codec, geometry: Geometry, *, checksum: bool) -> None:
-        self.codec = codec
+    def __init__(self, geometry: Geometry, *, computes: bool, checksum: bool) -> None:
         self.geometry = geometry
+        self.computes = computes
         self.checksum = checksum
         self._scratch = memoryview(bytearray(geometry.packet_size))
-        self._decoders: dict[int, Decoder] = {}
-        self._encoders: dict[int, Encoder] = {}
 
     @property
-    def computes(self) -> bool:
-        """Whether the link's codec makes this work for a CPU, rather than for the kernel."""
-        return method_of(self.codec) != 0
+    def packets(self) -> dict[str, int]:
+        """How many packets each codec has served on the link, by its label."""
+        raise NotImplementedError
 
     @property
     def arrives_sealed(self) -> bool:
@@ -67,60 +69,63 @@ class Transcoder:
         raise NotImplementedError
 
     def statistics(self) -> Mapping[str, int]:
-        """Return the counters of the link's codec, as a codec's session does; from any thread."""
-        method = method_of(self.codec)
-        session: Encoder | Decoder | None = (
-            self._encoders.get(method) if self.compresses else self._decoders.get(method)
-        )
-        return {} if session is None else session.statistics()
+        """Return the counters of the link's codecs, as a codec's session does; from any thread."""
+        raise NotImplementedError
+
+    def reason(self) -> str:
+        """Say why packets are encoded as they are; empty where there is no choice."""
+        return ""
+
+    def sending(self, link: Link) -> None:
+        """What `recode` returned is about to be sent there."""
+
+    def sent(self, size: int, seconds: float) -> None:
+        """What `recode` returned was sent: ``size`` bytes, which took ``seconds``."""
 
     def close(self) -> None:
         """Release the codecs' sessions."""
-        for decoder in self._decoders.values():
-            decoder.close()
-        for encoder in self._encoders.values():
-            encoder.close()
+        raise NotImplementedError
 
-    def _recode(
-        self, header: packet.PacketHeader, payload: memoryview, source: Codec, target: Codec
-    ) -> tuple[memoryview, Buffer]:
-        """Return a packet's pages, and the payload that ``target`` makes of them."""
-        where = f"packet {header.packet_num}: "
+    def _decoded(
+        self,
+        payload: memoryview,
+        header: packet.PacketHeader,
+        decode_into: DecodeInto | None,
+    ) -> memoryview:
+        """Return a packet's pages; without ``decode_into`` they are the payload."""
         size = header.normal_pages * self.geometry.page_size
-        try:
-            pages = self._decode(source, payload, size)
-            if self.arrives_sealed:
-                sums.check_pages(header.checksum, pages)
-            result = self._encode(target, pages)
-        except CodecError as error:
-            raise type(error)(where + str(error)) from error
-        if not 0 < len(result) <= self.geometry.max_payload:
-            raise CodecError(f"{where}{target.name} made {len(result)} bytes of {size}")
-        return pages, result
-
-    def _decode(self, codec: Codec, payload: memoryview, size: int) -> memoryview:
-        method = method_of(codec)
-        if method == 0:
+        if decode_into is None:
             if len(payload) != size:
                 raise ProtocolError(f"{len(payload)} bytes of payload for {size} bytes of pages")
             return payload
-        if method not in self._decoders:
-            self._decoders[method] = codec.decoder(self.geometry)
         pages = self._scratch[:size]
-        self._decoders[method].decode_into(payload, pages)
+        decode_into(payload, pages)
         return pages
-
-    def _encode(self, codec: Codec, pages: memoryview) -> Buffer:
-        method = method_of(codec)
-        if method not in self._encoders:
-            self._encoders[method] = codec.encoder(self.geometry)
-        return self._encoders[method].encode(pages)
 
 
 class Compressor(Transcoder):
     """Towards the other relay: from the source's codec to the link's."""
 
     compresses = True
+
+    def __init__(self, packing: Packing, *, checksum: bool) -> None:
+        super().__init__(packing.geometry, computes=packing.computes, checksum=checksum)
+        self._packer = packing.packer()
+        self._decoders: dict[int, Decoder] = {}
+        self._packed = False
+
+    @property
+    def packets(self) -> dict[str, int]:
+        """As of any `Transcoder`."""
+        return self._packer.packets
+
+    def statistics(self) -> Mapping[str, int]:
+        """As of any `Transcoder`."""
+        return self._packer.statistics()
+
+    def reason(self) -> str:
+        """As of any `Transcoder`."""
+        return self._packer.reason()
 
     def recode(
         self, header: packet.PacketHeader, raw: memoryview, payload: memoryview
@@ -129,10 +134,13 @@ class Compressor(Transcoder):
         _WORD.pack_into(raw, _ORIGINAL_FLAGS, header.flags)
         pages = payload
         result: Buffer = b""
-        if len(payload):
-            pages, result = self._recode(header, payload, _codec_of(header.method), self.codec)
+        self._packed = bool(payload)
+        if self._packed:
+            with _naming(header):
+                pages = self._decoded(payload, header, self._decoder(header.method))
+                result = self._packer.encode(pages)
             sync = header.flags & packet.SYNC
-            _WORD.pack_into(raw, _FLAGS, sync | method_of(self.codec) << packet.METHOD_SHIFT)
+            _WORD.pack_into(raw, _FLAGS, sync | self._packer.method << packet.METHOD_SHIFT)
             _WORD.pack_into(raw, _PAYLOAD_SIZE, len(result))
         if self.checksum:
             if not sums.is_clear(raw):
@@ -143,11 +151,48 @@ class Compressor(Transcoder):
             sums.seal(raw, sums.of_pages(pages))
         return [raw, result]
 
+    def sending(self, link: Link) -> None:
+        """As of any `Transcoder`."""
+        if self._packed:
+            self._packer.sending(link)
+
+    def sent(self, size: int, seconds: float) -> None:
+        """As of any `Transcoder`."""
+        if self._packed:
+            self._packer.sent(size, seconds)
+
+    def close(self) -> None:
+        """Release the codecs' sessions."""
+        self._packer.close()
+        for each in self._decoders.values():
+            each.close()
+
+    def _decoder(self, method: int) -> DecodeInto | None:
+        if method == 0:
+            return None
+        if method not in self._decoders:
+            self._decoders[method] = _codec_of(method).decoder(self.geometry)
+        return self._decoders[method].decode_into
+
 
 class Restorer(Transcoder):
-    """Towards the destination: from the link's codec to the source's."""
+    """Towards the destination: from the link's codec, any of ``methods``, to the source's."""
 
     compresses = False
+
+    def __init__(self, methods: Methods, geometry: Geometry, *, checksum: bool) -> None:
+        super().__init__(geometry, computes=methods.keys() != {0}, checksum=checksum)
+        self._unpacker = Unpacker(methods, geometry)
+        self._encoders: dict[int, Encoder] = {}
+
+    @property
+    def packets(self) -> dict[str, int]:
+        """As of any `Transcoder`."""
+        return self._unpacker.packets
+
+    def statistics(self) -> Mapping[str, int]:
+        """As of any `Transcoder`."""
+        return self._unpacker.statistics()
 
     def recode(
         self, header: packet.PacketHeader, raw: memoryview, payload: memoryview
@@ -165,15 +210,38 @@ class Restorer(Transcoder):
             sums.clear(raw)
         if not len(payload):
             return [raw]
-        if header.method != method_of(self.codec):
-            raise ProtocolError(
-                f"packet {header.packet_num}: method {header.method}, but {self.codec.name} "
-                "was agreed"
+        with _naming(header):
+            pages = self._decoded(payload, header, self._unpacker.decoder(header.method))
+            self._unpacker.count(header.method)
+            if self.checksum:
+                sums.check_pages(header.checksum, pages)
+            result = self._encoder((flags & packet.METHOD_MASK) >> packet.METHOD_SHIFT).encode(
+                pages
             )
-        source = _codec_of((flags & packet.METHOD_MASK) >> packet.METHOD_SHIFT)
-        _, result = self._recode(header, payload, self.codec, source)
+            if not 0 < len(result) <= self.geometry.max_payload:
+                raise CodecError(f"{len(result)} bytes of payload for {len(pages)} bytes of pages")
         _WORD.pack_into(raw, _PAYLOAD_SIZE, len(result))
         return [raw, result]
+
+    def close(self) -> None:
+        """Release the codecs' sessions."""
+        self._unpacker.close()
+        for each in self._encoders.values():
+            each.close()
+
+    def _encoder(self, method: int) -> Encoder:
+        if method not in self._encoders:
+            self._encoders[method] = _codec_of(method).encoder(self.geometry)
+        return self._encoders[method]
+
+
+@contextmanager
+def _naming(header: packet.PacketHeader) -> Iterator[None]:
+    """Name the packet in what goes wrong with it."""
+    try:
+        yield
+    except (CodecError, ProtocolError) as error:
+        raise type(error)(f"packet {header.packet_num}: {error}") from error
 
 
 @functools.cache

@@ -106,6 +106,10 @@ class LastingLink(Link):
         # It is in the window, and will be sent again.
         self.mend(epoch, lost)
 
+    def backlog(self) -> int | None:
+        """How many bytes are not acknowledged, but for those of which it is not due yet."""
+        return max(0, WINDOW - self.window.room - 2 * _ACKNOWLEDGE)
+
     def receive_into(self, buffer: memoryview) -> int:
         """As `Link.receive_into`. Raises `LinkError` once the link is given up."""
         while self.length is None or self.received < self.length:

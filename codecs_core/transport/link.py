@@ -6,10 +6,12 @@ network is a `LinkError` that names the peer.
 
 from __future__ import annotations
 
+import fcntl
 import math
 import socket
 import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +26,9 @@ LINGER = 1.0
 """Seconds given to the peer to take our last words before the connection closes."""
 _PEER = struct.Struct("=iII")
 """What SO_PEERCRED returns: process, user, group."""
+_INT = struct.Struct("=i")
+_SIOCOUTQNSD = 0x894B
+"""Linux's request for what a TCP socket has not sent yet, from linux/sockios.h."""
 _EXIT = 5.0
 """Seconds given to the command of an ``exec:`` address to end by itself."""
 
@@ -45,7 +50,9 @@ class Link:
         self._socket = sock
         self._process = process
         self._timeout: float | None = None
+        self._unsent = termios.TIOCOUTQ
         if sock.family in (socket.AF_INET, socket.AF_INET6):
+            self._unsent = _SIOCOUTQNSD
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def fileno(self) -> int:
@@ -89,6 +96,16 @@ class Link:
                 buffers = _skip(buffers, sent)
                 sent = self._socket.sendmsg(buffers)
                 rest -= sent
+
+    def backlog(self) -> int | None:
+        """How many bytes the kernel has taken to send, and not sent yet; ``None``: not known.
+
+        With TCP these do not count what is under way and only waits to be acknowledged.
+        """
+        try:
+            return int(_INT.unpack(fcntl.ioctl(self._socket, self._unsent, bytes(_INT.size)))[0])
+        except (OSError, ValueError):
+            return None
 
     def receive_into(self, buffer: memoryview) -> int:
         """Fill ``buffer`` and return its length, or less where the stream ends or is slow.

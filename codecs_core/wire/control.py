@@ -37,7 +37,7 @@ from xxhash import xxh3_64
 
 from codecs_core.codec import Buffer
 from codecs_core.errors import ProtocolError
-from codecs_core.wire.packet import BLOCK_NAME_SIZE
+from codecs_core.wire.packet import BLOCK_NAME_SIZE, BY_NAME
 
 __all__ = [
     "FRAME_HEADER_SIZE",
@@ -55,6 +55,7 @@ __all__ = [
     "KeepAlive",
     "Lost",
     "Message",
+    "Method",
     "Received",
     "Reject",
     "Rejoin",
@@ -87,6 +88,9 @@ Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 Number = Annotated[int, Meta(ge=0, le=255)]
 Token = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+MethodNumber = Annotated[int, Meta(ge=0, le=BY_NAME)]
+CodecName = Annotated[str, Meta(min_length=1, max_length=64)]
+Parameters = dict[Annotated[str, Meta(max_length=64)], bool | int | Text]
 BlockName = Annotated[str, Meta(min_length=1, max_length=BLOCK_NAME_SIZE - 1)]
 
 
@@ -123,6 +127,14 @@ class BlockInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Count | None
 
 
+class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A wire method (0 to 31), and the codec with its parameters that it stands for."""
+
+    method: MethodNumber
+    codec: CodecName
+    parameters: Parameters
+
+
 class Hello(_Body, frozen=True, omit_defaults=True):
     """The sender's offer: sizes in bytes, the codec by name with its parameters, the blocks.
 
@@ -133,7 +145,7 @@ class Hello(_Body, frozen=True, omit_defaults=True):
     carries of its header and its pages, see `codecs_core.wire.checksum`. ``verify``: DONE will
     bring the digests of whole blocks. ``resume``: this sender compares what the receiver holds.
     ``retry_for``: how many seconds a lost connection may take to be made again; 0 where the
-    sender will not.
+    sender will not. ``methods``: with the codec ``auto``, what packets may be encoded by.
     """
 
     type: ClassVar[Type] = Type.HELLO
@@ -141,8 +153,8 @@ class Hello(_Body, frozen=True, omit_defaults=True):
     page_size: Count
     packet_size: Count
     channels: Annotated[int, Meta(ge=1, le=255)]
-    codec: Annotated[str, Meta(min_length=1, max_length=64)]
-    parameters: dict[Annotated[str, Meta(max_length=64)], bool | int | Text]
+    codec: CodecName
+    parameters: Parameters
     blocks: list[BlockInfo]
     shared: bool = False
     relay: bool = False
@@ -150,6 +162,7 @@ class Hello(_Body, frozen=True, omit_defaults=True):
     verify: Literal["full"] | None = None
     resume: bool = False
     retry_for: Annotated[float, Meta(ge=0, le=86400)] = 0
+    methods: Annotated[list[Method], Meta(max_length=BY_NAME + 1)] = []
 
 
 class Accept(_Body, frozen=True, omit_defaults=True):
@@ -157,7 +170,8 @@ class Accept(_Body, frozen=True, omit_defaults=True):
 
     ``zeroed`` names the blocks that read as zero already, so that holes need not be sent,
     ``held`` those that an earlier transfer has left something in, of which HELD will tell.
-    ``repair``: lost connections may be made again, as HELLO has offered.
+    ``repair``: lost connections may be made again, as HELLO has offered. ``methods``: which of
+    those that HELLO has offered this end has; 0 is always among them.
     """
 
     type: ClassVar[Type] = Type.ACCEPT
@@ -166,6 +180,7 @@ class Accept(_Body, frozen=True, omit_defaults=True):
     zeroed: list[BlockName] = []
     held: list[BlockName] = []
     repair: bool = False
+    methods: Annotated[list[MethodNumber], Meta(max_length=BY_NAME + 1)] = []
 
 
 class Reject(_Body, frozen=True):

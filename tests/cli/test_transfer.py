@@ -377,3 +377,32 @@ def test_a_terminal_sees_how_far_it_is(receive: Receive, tmp_path: Path) -> None
     assert b"MiB/s" in seen
     assert b"sent 4.0 MiB in " in seen
     assert end(receiver)[0] == 0
+
+
+def test_a_codec_chosen_for_every_packet(start: Start, receive: Receive, tmp_path: Path) -> None:
+    data = content(9 << 20)
+    (tmp_path / "a").write_bytes(data)
+    receiver, address = receive("b", "--json")
+    sender = start("send", "a", address, "--multifd-compression", "auto", "--json")
+    (status, sent, _), (_, received, _) = end(sender), end(receiver)
+    assert status == 0
+    assert (tmp_path / "b").read_bytes() == data
+    told, heard = json.loads(sent), json.loads(received)
+    assert told["codec"] == heard["codec"] == "auto"
+    assert told["methods"] == heard["methods"]
+    assert sum(told["methods"].values()) == sum(
+        sum(each["methods"].values()) for each in told["channels"]
+    )
+    assert all(each["reason"] for each in told["channels"])
+
+
+def test_what_auto_chooses_is_not_for_the_user_to_set(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    options = ("--multifd-compression", "auto", "--multifd-zstd-level", "3")
+    status, _, said = end(start("send", "a", "tcp:127.0.0.1:1", *options))
+    assert status == 2
+    assert "--multifd-zstd-level is for --multifd-compression auto to choose" in said
+    record = ("record", "there", "--listen", "unix:a.sock", "--connect", "unix:b.sock")
+    status, _, said = end(start(*record, "--multifd-compression", "auto"))
+    assert status == 2
+    assert "chooses by what a link takes, and here is none; remedy: name a codec" in said

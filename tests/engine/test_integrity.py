@@ -39,6 +39,8 @@ from codecs_core import (
 )
 from codecs_core.codec import Buffer
 from codecs_core.engine.channel import ReceivingChannel, SendingChannel
+from codecs_core.engine.methods import method_of
+from codecs_core.engine.packing import Packing, Unpacker
 from codecs_core.engine.round import Round
 from codecs_core.engine.sync import SyncBarrier
 from codecs_core.memory.block import PageRun
@@ -73,6 +75,9 @@ class Wire:
     def count(self) -> None:
         pass
 
+    def backlog(self) -> int | None:
+        return None
+
     def confirm(self) -> None:
         pass
 
@@ -86,9 +91,9 @@ class Wire:
 def sent(codec: str, memory: Any = MEMORY, *, checksum: bool = True) -> list[bytes]:
     """The packets of a block, and a SYNC behind them."""
     wire = Wire()
-    channel = SendingChannel(
-        0, wire, get_codec(codec), GEOMETRY, iter(range(99)), checksum=checksum
-    )
+    methods = {method_of(get_codec(codec)): get_codec(codec)}
+    packer = Packing(methods, GEOMETRY, adaptive=False).packer()
+    channel = SendingChannel(0, wire, packer, GEOMETRY, iter(range(99)), checksum=checksum)
     block = memory if isinstance(memory, Block) else MemoryBlock("ram", memory, PAGE)
     channel.send_round(Round(block.runs(GEOMETRY.pages_per_packet)))
     channel.send_sync()
@@ -104,7 +109,7 @@ def received(codec: str, data: bytes, block: Block, *, checksum: bool = True) ->
     channel = ReceivingChannel(
         0,
         wire,
-        get_codec(codec),
+        Unpacker({method_of(get_codec(codec)): get_codec(codec)}, GEOMETRY),
         GEOMETRY,
         {"ram": block},
         SyncBarrier(1),

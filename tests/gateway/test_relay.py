@@ -13,13 +13,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from codecs_core import CodecsCoreError, get_codec
+from codecs_core import CodecsCoreError, ProtocolError, get_codec
 from codecs_core.codec import Geometry
-from codecs_core.engine.channel import method_of
+from codecs_core.engine.adapt import Chooser
+from codecs_core.engine.methods import method_of
 from codecs_core.gateway import relay as relay_module
 from codecs_core.gateway.egress import Egress, owner_of
 from codecs_core.gateway.ingress import Ingress
 from codecs_core.gateway.relay import Migration
+from codecs_core.gateway.transcode import Restorer
 from codecs_core.wire.channel import ChannelParser
 from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader
 from tests.conftest import MainStream, Recorded
@@ -414,3 +416,53 @@ def test_a_destination_may_close_a_channel_before_its_last_packet(
     main.shutdown(socket.SHUT_WR)
     relays.wait(2)
     assert [each.error for each in relays.ended] == [None, None]
+
+
+def test_a_codec_chosen_for_every_packet(pair: Callable[..., Pair], channel: Any) -> None:
+    """Whatever is chosen, the destination gets the source's packets."""
+    channels = {}
+    for number in range(2):
+        source = channel(number)
+        for each in range(40):
+            source.send({each: 65, each + 50: 66, 200: 0}, number=each).sync(each)
+        channels[number] = bytes(source.data)
+    relays = pair("auto")
+    relays.migrate(MainStream().start({"pc.ram": 1 << 20}).end().data, channels)
+    assert [each.error for each in relays.ended] == [None, None]
+    assert relays.destination.channels() == channels
+    egress, ingress = (each.bridge for each in relays.ended)
+    assert egress is not None
+    assert ingress is not None
+    assert egress.methods == ingress.methods
+    assert sum(egress.methods.values()) == 80
+
+
+def test_every_method_in_turn(
+    pair: Callable[..., Pair], channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def before(chooser: Chooser, elapsed: float, backlog: int | None) -> None:
+        chooser.current = (chooser.current + 1) % len(chooser._candidates)
+
+    monkeypatch.setattr(Chooser, "before", before)
+    source = channel(0)
+    for each in range(60):
+        source.send({each: 65 + each, each + 70: 66}, number=each)
+    relays = pair("auto")
+    relays.migrate(MainStream().start({"pc.ram": 1 << 20}).end().data, {0: bytes(source.data)})
+    assert [each.error for each in relays.ended] == [None, None]
+    assert relays.destination.channels()[0] == bytes(source.data)
+    bridge = relays.ended[0].bridge
+    assert bridge is not None
+    assert {"none", "zstd", "zstd level 9", "lz4", "zlib", "qatzip"} <= set(bridge.methods)
+
+
+def test_an_ingress_refuses_a_method_that_was_not_agreed_on() -> None:
+    restorer = Restorer({0: get_codec("none"), 2: get_codec("zstd")}, GEOMETRY, checksum=False)
+    header = PacketHeader(
+        method=31, packet_num=3, normal_pages=1, next_packet_size=9, pages_alloc=128,
+        block="pc.ram", offsets=bytes(8),
+    )  # fmt: skip
+    raw = memoryview(bytearray(header.encode()))
+    with pytest.raises(ProtocolError, match="packet 3: method 31, but method 0, 2 were agreed"):
+        restorer.recode(header, raw, memoryview(b"something"))
+    restorer.close()

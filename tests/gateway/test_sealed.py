@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecs_core import CodecsCoreError, CorruptPayload, Geometry, ProtocolError, get_codec
+from codecs_core.engine.methods import method_of
+from codecs_core.engine.packing import Packing
 from codecs_core.gateway.egress import Egress
 from codecs_core.gateway.transcode import Compressor, Restorer, Transcoder
 from codecs_core.registry import Registry
@@ -36,7 +38,12 @@ def source(codec: str) -> bytes:
 @contextmanager
 def passing(kind: type[Transcoder], codec: str, *, checksum: bool) -> Iterator[Any]:
     """A relay's transcoder, as a function from a channel's bytes to the packets it sends."""
-    transcoder = kind(get_codec(codec), GEOMETRY, checksum=checksum)
+    methods = {method_of(get_codec(codec)): get_codec(codec)}
+    transcoder: Transcoder
+    if kind is Compressor:
+        transcoder = Compressor(Packing(methods, GEOMETRY, adaptive=False), checksum=checksum)
+    else:
+        transcoder = Restorer(methods, GEOMETRY, checksum=checksum)
 
     def run(data: bytes) -> list[bytes]:
         parser = ChannelParser(GEOMETRY, init=False, checksum=transcoder.arrives_sealed)

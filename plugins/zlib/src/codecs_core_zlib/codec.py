@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
 from codecs_core.codec import (
     DEFAULT_GEOMETRY,
@@ -56,6 +57,11 @@ class ZlibCodec(Codec):
             return Availability(False, reason=str(error), remedy=_REMEDY)
         isal, zlib_ng = map(importlib.import_module, ("isal", "zlib_ng"))
         return Availability(backend=f"isal {isal.__version__}, zlib-ng {zlib_ng.__version__}")
+
+    @classmethod
+    def candidates(cls) -> Sequence[Self]:
+        """Levels that are worth their time on some link."""
+        return tuple(cls(level=each) for each in (1, 3, 6))
 
     def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
         """Start a zlib stream; each packet ends with a sync flush."""

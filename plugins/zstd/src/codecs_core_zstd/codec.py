@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Self
 
 from codecs_core.codec import (
     DEFAULT_GEOMETRY,
@@ -61,6 +62,11 @@ class ZstdCodec(Codec):
             return Availability(False, reason=str(error), remedy="pip install zstandard")
         version = ".".join(map(str, library.ZSTD_VERSION))
         return Availability(backend=f"libzstd {version}, zstandard {library.__version__}")
+
+    @classmethod
+    def candidates(cls) -> Sequence[Self]:
+        """Levels that are worth their time on some link."""
+        return tuple(cls(level=each) for each in (1, 3, 6, 9))
 
     def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
         """Start a frame; each packet ends with a flush, the frame never."""

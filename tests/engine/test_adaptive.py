@@ -1,0 +1,286 @@
+"""Every packet by the codec that its channel chooses: between real ends, and against bad ones."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from codecs_core import (
+    CodecError,
+    Geometry,
+    ProtocolError,
+    Receiver,
+    RemoteError,
+    Sender,
+    get_codec,
+)
+from codecs_core.cli.progress import summary
+from codecs_core.codec import DEFAULT_GEOMETRY
+from codecs_core.engine.adapt import Chooser
+from codecs_core.engine.methods import Adaptive
+from codecs_core.engine.packing import AdaptivePacker, Packer, Packing, Unpacker, looks_random
+from codecs_core.wire import control
+
+from .conftest import Peer, Running, packet
+from .test_hostile_sender import DATA, fails_with
+
+SEVERAL = Adaptive(
+    (get_codec("zstd"), get_codec("zstd", level=3), get_codec("zlib"), get_codec("lz4"))
+)
+PACKET = DEFAULT_GEOMETRY.packet_size
+
+
+class Stubborn(Chooser):
+    """Uses one candidate after the other, so that all of them are seen."""
+
+    def before(self, elapsed: float, backlog: int | None) -> None:
+        assert backlog is None or backlog >= 0
+        super().before(elapsed, backlog)
+        self.current = (self.current + 1) % len(self._candidates)
+
+
+@pytest.fixture
+def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codecs_core.engine.packing.Chooser", Stubborn)
+
+
+def text(packets: int) -> bytearray:
+    """Pages that pack well, others each time, and some that do not pack at all."""
+    chance = random.Random(1)
+    words = [chance.randbytes(12) for _ in range(500)]
+    parts = [b"".join(chance.choices(words, k=PACKET // 12 + 1))[:PACKET] for _ in range(packets)]
+    parts[packets // 2] = chance.randbytes(PACKET)
+    return bytearray(b"".join(parts))
+
+
+def transfer(uri: str, data: bytearray, **settings: Any) -> tuple[bytearray, Any, Any]:
+    copy = bytearray(len(data))
+    with Receiver(uri) as receiver:
+        receiver.add_block("ram", copy)
+        receiving = Running(receiver.receive)
+        with Sender(receiver.address, **settings) as sender:
+            sender.add_block("ram", data)
+            sender.send()
+        return copy, sender.progress(), receiving.result()
+
+
+@pytest.mark.parametrize("uri", ["tcp:127.0.0.1:0", "unix"])
+@pytest.mark.parametrize("settings", [{}, {"channels": 1}, {"retry_for": 5.0, "checksum": False}])
+def test_pages_arrive(uri: str, settings: dict[str, Any], tmp_path: Any) -> None:
+    data = text(24)
+    uri = f"unix:{tmp_path}/s" if uri == "unix" else uri
+    copy, sent, received = transfer(uri, data, codec="auto", **settings)
+    assert copy == data
+    assert sent.codec == received.codec == "auto"
+    assert sum(sent.methods.values()) == sum(received.methods.values()) == 24
+    assert sent.methods == received.methods
+
+
+@pytest.mark.usefixtures("in_turn")
+def test_each_method_has_a_history_of_its_own() -> None:
+    """All are mixed on every channel, and each decoder sees its own packets in order."""
+    data = text(40)
+    copy, sent, received = transfer("tcp:127.0.0.1:0", data, codec=SEVERAL)
+    assert copy == data
+    assert set(sent.methods) == {"none", "zstd", "zstd level 3", "zlib", "lz4"}
+    assert sent.methods == received.methods
+
+
+def test_tells_what_it_uses_and_why() -> None:
+    _, sent, _ = transfer("tcp:127.0.0.1:0", text(24), codec="auto")
+    shown = json.loads(json.dumps(sent.as_dict()))
+    assert shown["methods"] == sent.methods
+    for channel in shown["channels"]:
+        assert channel["methods"]
+        assert channel["reason"]
+    (first, *_), share = sent.methods, max(sent.methods.values()) / 24
+    assert f"with auto ({first} {share:.0%}" in summary(sent)
+
+
+def test_one_codec_has_no_choice_to_explain() -> None:
+    _, sent, _ = transfer("tcp:127.0.0.1:0", text(2), codec="zstd", level=3)
+    assert sent.methods == {"zstd level 3": 2}
+    assert {each.reason for each in sent.channels} == {""}
+    assert "auto" not in summary(sent)
+
+
+def test_a_receiver_without_some_of_the_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender does without them, too."""
+    from codecs_core.engine import methods
+
+    made = methods._made
+
+    def without(name: str, *rest: Any) -> Any:
+        return made("absent" if name == "zstd" else name, *rest)
+
+    monkeypatch.setattr(methods, "_made", without)
+    monkeypatch.setattr("codecs_core.engine.packing.Chooser", Stubborn)
+    data = text(24)
+    copy, sent, _ = transfer("tcp:127.0.0.1:0", data, codec=SEVERAL)
+    assert copy == data
+    assert set(sent.methods) == {"none", "zlib", "lz4"}
+
+
+def test_an_older_receiver_is_told_of() -> None:
+    """It does not know the field, and says so; the sender says what to do."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def play() -> None:
+        sock, _ = listener.accept()
+        peer = Peer(sock)
+        peer._exactly(control.PREAMBLE_SIZE)
+        assert isinstance(peer.receive(), control.Hello)
+        peer.send(control.Error("HELLO message: Object contains unknown field `methods`"))
+        with suppress(OSError, EOFError):
+            peer.receive()
+        peer.close()
+
+    running = Running(play)
+    with pytest.raises(RemoteError, match=r"does not know codec 'auto' .*remedy: name a codec"):
+        with Sender(f"tcp:127.0.0.1:{listener.getsockname()[1]}", codec="auto") as sender:
+            sender.add_block("ram", bytearray(4096))
+    running.result()
+    listener.close()
+
+
+@pytest.mark.parametrize("methods", [[], [2], [0, 9]])
+def test_a_receiver_that_takes_what_was_not_offered(
+    script: Callable[[Callable[[Peer, socket.socket], None]], str], methods: list[int]
+) -> None:
+    def play(peer: Peer, listener: socket.socket) -> None:
+        peer.send(control.Accept(uuid4().hex, methods=methods))
+        assert "must be some of them" in (peer.reason() or "")
+
+    with pytest.raises(ProtocolError, match=r"of \[0, 2, 31, 1, 30\]|must be some of them"):
+        with Sender(script(play), codec=SEVERAL) as sender:
+            sender.add_block("ram", bytearray(4096))
+
+
+class TestHostileSender:
+    METHODS = [control.Method(0, "none", {}), control.Method(30, "lz4", {})]
+
+    def test_a_method_that_was_not_agreed_on(self, against_receiver: tuple[Peer, Running]) -> None:
+        peer = against_receiver[0]
+        token = peer.agree(codec="auto", methods=self.METHODS)
+        peer.channel(token).sendall(packet(DATA, 0, method=2))
+        fails_with(against_receiver, ProtocolError, "method 2, but method 0, 30 were agreed")
+
+    def test_a_method_that_the_receiver_does_not_have(
+        self, against_receiver: tuple[Peer, Running]
+    ) -> None:
+        peer = against_receiver[0]
+        absent = control.Method(29, "absent", {})
+        token = peer.agree(codec="auto", methods=[*self.METHODS, absent])
+        peer.channel(token).sendall(packet(DATA, 0, method=29))
+        fails_with(against_receiver, ProtocolError, "method 29, but method 0, 30 were agreed")
+
+    def test_raw_pages_under_a_codecs_method(self, against_receiver: tuple[Peer, Running]) -> None:
+        peer = against_receiver[0]
+        token = peer.agree(codec="auto", methods=self.METHODS)
+        peer.channel(token).sendall(packet(DATA, 0, method=30))
+        peer, running = against_receiver
+        peer.reason()
+        assert isinstance(running.wait(), CodecError)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"methods": []}, "without method 0"),
+            ({"methods": [control.Method(0, "zstd", {})]}, "offers codec 'zstd' as method 0"),
+            ({"methods": [METHODS[0]] * 2}, "offers codec 'none' as method 0"),
+            ({"methods": METHODS, "codec": "zstd"}, "and codec 'zstd'"),
+            ({"methods": [METHODS[0], control.Method(2, "zstd", {"level": 99})]}, "not 99"),
+        ],
+    )
+    def test_offers_that_are_refused(
+        self, against_receiver: tuple[Peer, Running], changes: dict[str, Any], message: str
+    ) -> None:
+        peer, running = against_receiver
+        peer.control.sendall(control.PREAMBLE)
+        peer.send(peer.hello(**({"codec": "auto"} | changes)))
+        answer = peer.receive()
+        assert isinstance(answer, control.Reject)
+        assert message in answer.reason
+        running.wait()
+
+    def test_more_methods_than_there_are_numbers(
+        self, against_receiver: tuple[Peer, Running]
+    ) -> None:
+        peer = against_receiver[0]
+        peer.control.sendall(control.PREAMBLE)
+        peer.send(peer.hello(codec="auto", methods=[self.METHODS[0]] * 33))
+        fails_with(against_receiver, ProtocolError, "`array` of length <= 32")
+
+
+class TestPackers:
+    def packer(self) -> Packer:
+        packer = Packing(SEVERAL.methods, DEFAULT_GEOMETRY, adaptive=True).packer()
+        assert isinstance(packer, AdaptivePacker)
+        return packer
+
+    def test_no_more_encoders_and_decoders_than_are_used(self) -> None:
+        with_all = Unpacker(SEVERAL.methods, DEFAULT_GEOMETRY)
+        assert with_all._decoders == {}
+        assert with_all.decoder(0) is None
+        with_all.decoder(2)
+        assert set(with_all._decoders) == {2}
+        with_all.close()
+        packer = self.packer()
+        packer.encode(memoryview(text(2))[:PACKET])
+        assert len(packer._encoders) == 1
+        packer.close()
+
+    def test_noise_is_sent_as_it_is(self) -> None:
+        """But for one packet in sixteen, which shows whether it is noise."""
+        chance, packer = random.Random(2), self.packer()
+        packer.encode(memoryview(text(2))[:PACKET])
+        packer._chooser.current = 1  # type: ignore[attr-defined]
+        for _ in range(32):
+            packer.encode(memoryview(chance.randbytes(PACKET)))
+        assert packer.packets["none"] == 30
+        packer.close()
+
+    def test_what_only_looks_like_noise_is_found_out(self) -> None:
+        """A page of noise, again and again: every codec shrinks that."""
+        page = random.Random(3).randbytes(4096)
+        packer = self.packer()
+        packer.encode(memoryview(text(2))[:PACKET])
+        before = packer.packets.get("none", 0)
+        packer._chooser.current = 1  # type: ignore[attr-defined]
+        pages = memoryview(page * (PACKET // 4096))
+        assert looks_random(pages)
+        for _ in range(20):
+            packer.encode(pages)
+        assert packer.packets.get("none", 0) == before
+        packer.close()
+
+    @pytest.mark.parametrize("size", [4096, 16384, 40960, PACKET])
+    def test_looks_at_packets_of_any_size(self, size: int) -> None:
+        assert looks_random(memoryview(random.Random(4).randbytes(size))) == (size >= 16384)
+        assert not looks_random(memoryview(b"guest memory " * size)[:size])
+
+    def test_a_codec_that_cannot_encode_here_is_left_out(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Broken(type(get_codec("lz4"))):  # type: ignore[misc]
+            def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Any:
+                raise CodecError("its device is on fire")
+
+        packing = Packing(
+            {0: get_codec("none"), 31: Broken(), 2: get_codec("zstd")},
+            DEFAULT_GEOMETRY,
+            adaptive=True,
+        )
+        packer = packing.packer()
+        for at in range(8):
+            packer.encode(memoryview(text(8))[at * PACKET :][:PACKET])
+        assert set(packer.packets) <= {"none", "zstd"}
+        assert packing.costs.lost == {1}
+        packer.close()
