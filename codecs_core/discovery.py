@@ -38,16 +38,24 @@ def installed() -> Iterator[EntryPoint]:
     seen: set[str] = set()
     for distribution in metadata.distributions():
         try:
+            if not _entries(distribution):
+                continue
+            # Asked for last, for it takes reading the whole metadata.
             name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
-            entries = [each for each in distribution.entry_points if each.group == hookspecs.NAME]
+            if name in seen:
+                continue
+            # The first on the path is the one that Python imports.
+            entries = _entries(metadata.distribution(name) if name else distribution)
         # Nobody's plugin: what it offers cannot be read.
         except Exception:
             continue
-        # The first on the path is the one that Python imports.
-        if name not in seen:
-            yield from entries
         if name:
             seen.add(name)
+        yield from entries
+
+
+def _entries(distribution: metadata.Distribution) -> list[EntryPoint]:
+    return [each for each in distribution.entry_points if each.group == hookspecs.NAME]
 
 
 def precedence(entry: EntryPoint) -> tuple[str, bool, str]:
