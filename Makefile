@@ -13,8 +13,9 @@ PYTHON := .venv/bin/python
 run: $(READY)
 	$(PYTHON) tools/demo.py
 
+# Most tests wait for other processes: more of them at a time than there are CPUs.
 test: $(READY) lint
-	.venv/bin/pytest
+	.venv/bin/pytest -n $(or $(JOBS),4) --dist loadfile
 
 # Other inputs every day; what fails is told with the command that repeats it.
 fuzz: $(READY)

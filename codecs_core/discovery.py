@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from pathlib import Path
 
-__all__ = ["Defect", "accelerators", "installed", "load", "precedence"]
+__all__ = ["Defect", "accelerators", "identity", "installed", "load", "precedence"]
 
 
 class Defect(Exception):
@@ -41,7 +41,7 @@ def installed() -> Iterator[EntryPoint]:
             if not _entries(distribution):
                 continue
             # Asked for last, for it takes reading the whole metadata.
-            name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
+            name = re.sub(r"[-_.]+", "-", identity(distribution)[0]).lower()
             if name in seen:
                 continue
             # The first on the path is the one that Python imports.
@@ -54,13 +54,22 @@ def installed() -> Iterator[EntryPoint]:
         yield from entries
 
 
+def identity(distribution: metadata.Distribution | None) -> tuple[str, str]:
+    """The name and version of a distribution, empty where its metadata does not tell."""
+    try:
+        # The standard library says None, the package importlib_metadata raises.
+        return (distribution.name or "", distribution.version or "") if distribution else ("", "")
+    except KeyError:
+        return "", ""
+
+
 def _entries(distribution: metadata.Distribution) -> list[EntryPoint]:
     return [each for each in distribution.entry_points if each.group == hookspecs.NAME]
 
 
 def precedence(entry: EntryPoint) -> tuple[str, bool, str]:
     """The order of claims to one name: ``codecs-core-<name>`` first, then by distribution."""
-    distribution = (entry.dist.name if entry.dist else None) or ""
+    distribution = identity(entry.dist)[0]
     return entry.name, distribution != f"codecs-core-{entry.name}", distribution
 
 

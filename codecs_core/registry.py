@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecs_core.accelerator import Accelerator, Obstacle
 from codecs_core.codec import Availability, Codec, Parameter
-from codecs_core.discovery import Defect, accelerators, installed, load, precedence
+from codecs_core.discovery import Defect, accelerators, identity, installed, load, precedence
 from codecs_core.errors import (
     BrokenPlugin,
     CodecUnavailable,
@@ -254,8 +254,8 @@ def _describe(codec: type[Codec], entry: EntryPoint | None) -> CodecInfo:
 
 
 def _origin(entry: EntryPoint, state: State) -> CodecInfo:
-    name, version = (entry.dist.name, entry.dist.version) if entry.dist else (None, None)
-    return CodecInfo(entry.name, state, name or entry.value, version or "")
+    name, version = identity(entry.dist)
+    return CodecInfo(entry.name, state, name or entry.value, version)
 
 
 def _allowed(name: str) -> bool:

@@ -311,7 +311,8 @@ class TestBroken:
     @pytest.mark.parametrize("value", ["fake_alpha:missing", "fake_alpha:", "not an identifier!"])
     def test_entry_points(self, plugins: Plugins, value: str) -> None:
         plugins.install("alpha", value=value)
-        self.check(plugins, "AttributeError: ")
+        # The package importlib_metadata, once somebody has imported it, is stricter.
+        self.check(plugins, "(AttributeError|ValueError): ")
 
     def test_a_plugin_that_cannot_be_compared_or_hashed(self, plugins: Plugins) -> None:
         """pluggy does both with its plugins: so they must not meet."""
