@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from advise import FAR_ADDRESS, NAMESPACE, namespace, shape
-from engine import MIB, real_pages
+from data import MIB, real_pages
 from rich.console import Console
 from rich.table import Table
 
