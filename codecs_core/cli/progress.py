@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from codecs_core.engine.progress import Progress
     from codecs_core.gateway.side import MigrationProgress
 
-__all__ = ["announce", "drawn", "live", "migration", "migration_summary", "summary"]
+__all__ = ["announce", "drawn", "live", "migration", "migration_summary", "shares", "summary"]
 
 _PER_SECOND = 4
 _BAR_WIDTH = 32
@@ -69,14 +69,14 @@ def summary(progress: Progress) -> str:
 
 
 def _chosen(progress: Progress) -> str:
-    return f" ({_shares(progress)})" if _shares(progress) else ""
+    return f" ({shares(progress)})" if shares(progress) else ""
 
 
-def _shares(progress: Progress) -> str:
+def shares(progress: Progress) -> str:
     """How much each codec has served, where there was a choice."""
-    if progress.codec != AUTO:
-        return ""
     total = sum(progress.methods.values())
+    if progress.codec != AUTO or total <= 0:
+        return ""
     return ", ".join(f"{name} {count / total:.0%}" for name, count in progress.methods.items())
 
 
@@ -149,7 +149,7 @@ def _render(progress: Progress) -> RenderableType:
         Text(rate(progress.rate)),
         Text(f"ratio {progress.ratio:.2f}"),
         Text("" if share is None else f"hardware {share:.0%}"),
-        Text(_shares(progress)),
+        Text(shares(progress)),
         Text("" if eta is None else f"ETA {duration(eta)}"),
     )
     return line

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from codecs_core.cli.output import duration, printable, rate, size
+from codecs_core.cli.progress import shares
 from codecs_core.codec import HARDWARE_PACKETS, SOFTWARE_PACKETS
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def _title(session: SessionStatus) -> Text:
     progress = session.progress
     total, eta = progress.total_pages, progress.eta
     facts = [_cut(progress.codec) or "no codec yet", duration(progress.seconds)]
+    if chosen := shares(progress):
+        facts.append(_cut(chosen, 60))
     if progress.syncs:
         facts.append(f"{progress.syncs} rounds")
     if progress.repairs:

@@ -79,6 +79,10 @@ METRICS: Final = (
         "Packets of a codec that may use a device, by what has served them: hardware, software.",
     ),
     Metric(
+        "multifd_method_packets_total", "counter", (*_CHANNEL, "method"),
+        "Packets by the codec, and level, that has served them: with auto there are several.",
+    ),
+    Metric(
         "multifd_unsent_pages_total", "counter", ("role", "codec", "why"),
         "Pages that were not sent: a hole at both ends, or held by the receiver already.",
     ),
@@ -139,6 +143,8 @@ def _of_channel(
     for by, name in (("hardware", HARDWARE_PACKETS), ("software", SOFTWARE_PACKETS)):
         if name in channel.statistics:
             yield "multifd_codec_packets_total", (*labels, by), channel.statistics[name]
+    for method, packets in channel.methods.items():
+        yield "multifd_method_packets_total", (*labels, method), packets
 
 
 def remaining(progress: Progress) -> int:

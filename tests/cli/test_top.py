@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,6 +80,14 @@ def test_what_is_shown() -> None:
         "0", "5.0", "GiB", "512.0", "MiB/s", "128.0", "MiB/s", "4.00", "█" * 12, "50%", "25%"
     ]  # fmt: skip
     assert both.split()[:7] == ["all", "10.0", "GiB", "1.0", "GiB/s", "256.0", "MiB/s"]
+
+
+def test_what_was_chosen() -> None:
+    served = ChannelProgress(0, 4, 512, 0, 9, 1.0, 1.0, methods={"zstd": 3, "none": 1})
+    now = Progress("auto", 4096, 10.0, None, 0, 0, (served,))
+    assert "zstd 75%, none 25%" in "\n".join(drawn(status(now)))
+    made_up = Progress("auto", 4096, 10.0, None, 0, 0, (replace(served, methods={"none": 0}),))
+    assert "none" not in "\n".join(drawn(status(made_up)))
 
 
 def test_rates_are_those_since_the_look_before() -> None:

@@ -88,6 +88,17 @@ def test_packets_of_a_device() -> None:
     assert found["multifd_codec_packets_total", (*labels, "software")] == 1
 
 
+def test_packets_by_what_was_chosen() -> None:
+    several = channel(1, methods={"zstd level 3": 5, "none": 2})
+    found = table(counts("sender", progress(several, codec="auto")))
+    of_method = {
+        labels[3]: number
+        for (name, labels), number in found.items()
+        if name == "multifd_method_packets_total"
+    }
+    assert of_method == {"zstd level 3": 5, "none": 2}
+
+
 def test_nothing_is_told_before_a_codec_is_agreed_on() -> None:
     assert list(counts("receiver", progress(codec=""))) == []
 

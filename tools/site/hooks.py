@@ -42,9 +42,6 @@ ELSEWHERE = {
 }
 """Pages of the site that are files outside of docs/."""
 
-AWAITED = {"performance.md"}
-"""Entries of the navigation that are left out while there is no such page."""
-
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(
     r"(?P<mark>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]"
@@ -101,7 +98,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _filled(entries: Any, there: list[str]) -> list[Any]:
-    """Return the navigation with directories expanded, and without what is awaited."""
+    """Return the navigation with directories expanded, and without those that are not there."""
     filled: list[Any] = []
     for entry in entries:
         [(title, place)] = entry.items()
@@ -111,6 +108,6 @@ def _filled(entries: Any, there: list[str]) -> list[Any]:
             inside = [uri for uri in there if uri.startswith(place)]
             if inside:
                 filled.append({title: sorted(inside, key=lambda uri: not uri.endswith("index.md"))})
-        elif place in there or place not in AWAITED:
+        else:
             filled.append(entry)
     return filled
