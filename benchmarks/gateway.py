@@ -261,13 +261,12 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     links = list(figures["runs"])
-    methods = list(figures["runs"][links[0]])
     figure = Figure(figsize=(10, 1.2 + 2.4 * len(links)), layout="constrained")
     for axes, link in zip(figure.subplots(len(links), squeeze=False)[:, 0], links, strict=True):
-        runs = figures["runs"][link]
-        times = [median(runs[each], "seconds") for each in methods]
+        methods = figures["runs"][link]
+        times = [median(runs, "seconds") for runs in methods.values()]
         colours = ["#0072b2" if each.startswith("gateway") else "#999999" for each in methods]
-        bars = axes.barh(methods, times, color=colours)
+        bars = axes.barh(list(methods), times, color=colours)
         axes.bar_label(bars, [f"{each:.1f} s" for each in times], padding=3)
         axes.invert_yaxis()
         axes.set_title(f"link {link}", loc="left")
