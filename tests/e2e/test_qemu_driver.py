@@ -133,8 +133,9 @@ def test_a_migration_is_watched(hosts: Hosts) -> None:
         give_up = time.monotonic() + 30
         while True:
             top = subprocess.run(
-                [MULTIFD, "top", "--once", "--json", place], capture_output=True, check=True
+                [MULTIFD, "top", "--once", "--json", place], capture_output=True, text=True
             )
+            assert top.returncode == 0, top.stderr
             seen = json.loads(top.stdout)["sessions"]
             if seen and seen[0]["progress"]["pages"]:
                 break

@@ -106,7 +106,8 @@ def test_nothing_is_told_before_a_codec_is_agreed_on() -> None:
 def test_every_count_is_of_a_known_metric_with_its_labels() -> None:
     ledger = Ledger("egress", "1.0")
     served = {HARDWARE_PACKETS: 2, SOFTWARE_PACKETS: 1}
-    ledger.begin("peer", lambda: progress(channel(statistics=served), total_pages=100))
+    served_by = channel(statistics=served, methods={"zstd": 3})
+    ledger.begin("peer", lambda: progress(served_by, total_pages=100))
     ledger.refuse()
     labels = {each.name: len(each.labels) for each in METRICS}
     found = table(ledger.counts())
