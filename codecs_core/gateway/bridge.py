@@ -107,7 +107,8 @@ class Bridge:
         """How many packets each codec has served between the relays, by its label, most first."""
         total: Counter[str] = Counter()
         for each in self._passages:
-            total.update(each.transcoder.packets)
+            # A copy, for the channel's thread adds to it.
+            total.update(dict(each.transcoder.packets))
         return dict(total.most_common())
 
     def start(self, first: bytes = b"") -> None:

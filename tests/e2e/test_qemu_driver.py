@@ -135,11 +135,11 @@ def test_a_migration_is_watched(hosts: Hosts) -> None:
             top = subprocess.run(
                 [MULTIFD, "top", "--once", "--json", place], capture_output=True, text=True
             )
-            assert top.returncode == 0, top.stderr
-            seen = json.loads(top.stdout)["sessions"]
+            # A busy machine may be too slow for one look, not for all.
+            seen = [] if top.returncode else json.loads(top.stdout)["sessions"]
             if seen and seen[0]["progress"]["pages"]:
                 break
-            assert time.monotonic() < give_up
+            assert time.monotonic() < give_up, top.stderr
         assert seen[0]["progress"]["codec"] == "zstd"
         assert len(seen[0]["progress"]["channels"]) == 2
     migrate.process.terminate()
