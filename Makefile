@@ -13,9 +13,9 @@ PYTHON := .venv/bin/python
 run: $(READY)
 	$(PYTHON) tools/demo.py
 
-# Most tests wait for other processes: more of them at a time than there are CPUs.
+# Most tests wait for other processes, so two CPUs are enough for two at a time.
 test: $(READY) lint
-	.venv/bin/pytest -n $(or $(JOBS),4) --dist loadfile
+	.venv/bin/pytest -n $(or $(JOBS),2) --dist loadfile
 
 # Other inputs every day; what fails is told with the command that repeats it.
 fuzz: $(READY)

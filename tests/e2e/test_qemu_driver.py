@@ -126,7 +126,8 @@ def test_a_migration_is_watched(hosts: Hosts) -> None:
     """By its metrics, from both sides."""
     places = [f"unix:{hosts.place}/{side}.metrics" for side in ("egress", "ingress")]
     accept, address = hosts.accept("--metrics", places[1])
-    options = ("--multifd-compression", "zstd", "--max-bandwidth", "100kB/s")
+    # So slow that it does not end while it is watched, even where the guest hardly gets a CPU.
+    options = ("--multifd-compression", "zstd", "--max-bandwidth", "10kB/s")
     migrate = hosts.migrate(address, *options, "--downtime-limit", "0.001", "--metrics", places[0])
     hosts.source.wait("active")
     for place in places:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,9 @@ def test_a_way_that_stays_closed(link: Callable[..., Link]) -> None:
         time.sleep(0.01)
     relays.way.open = False
     relays.way.cut()
-    assert main.recv(1) == b""
-    main.close()
+    # Where not all that was sent had been read, it is a reset.
+    with main, suppress(ConnectionResetError):
+        assert main.recv(1) == b""
     give_up = time.monotonic() + 20
     while len(relays.ended) < 2 and time.monotonic() < give_up:
         time.sleep(0.01)
