@@ -13,9 +13,11 @@ PYTHON := .venv/bin/python
 run: $(READY)
 	$(PYTHON) tools/demo.py
 
-# Most tests wait for other processes, so two CPUs are enough for two at a time.
+# Most tests wait for other processes, so two CPUs are enough for two at a time. Those of the
+# integrations have a Dask cluster in their process, whose files others would count.
 test: $(READY) lint
-	.venv/bin/pytest -n $(or $(JOBS),2) --dist loadfile
+	.venv/bin/pytest -n $(or $(JOBS),2) --dist loadfile tests plugins
+	.venv/bin/pytest integrations
 
 # Other inputs every day; what fails is told with the command that repeats it.
 fuzz: $(READY)
