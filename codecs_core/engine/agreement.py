@@ -17,11 +17,17 @@ from codecs_core.wire import control as wire
 from codecs_core.wire.checksum import CHECKSUM
 from codecs_core.wire.packet import BLOCK_NAME_SIZE
 
-__all__ = ["BlockFactory", "Offer", "Terms", "Verify"]
+__all__ = ["BlockFactory", "Offer", "Terms", "Verify", "check_retry_for"]
 
 Verify: TypeAlias = Literal["none", "full"]
 BlockFactory = Callable[[str, int | None, int], Block]
 """Makes the block for a name, a size in bytes (``None``: a stream) and a page size."""
+
+
+def check_retry_for(seconds: float) -> None:
+    """Raise `UsageError` for a time in which no lost connection can be made again."""
+    if not 0 <= seconds <= 86400:
+        raise UsageError(f"retry_for={seconds}: give a number of seconds from 0 to 86400")
 
 
 @dataclass
@@ -48,10 +54,7 @@ class Offer:
             )
         if self.verify not in get_args(Verify):
             raise UsageError(f"verify expects none or full, not {self.verify!r}")
-        if not 0 <= self.retry_for <= 86400:
-            raise UsageError(
-                f"retry_for={self.retry_for}: give a number of seconds from 0 to 86400"
-            )
+        check_retry_for(self.retry_for)
         if self.shared:
             # There is no other connection to be had.
             self.retry_for = 0.0

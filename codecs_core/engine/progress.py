@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from codecs_core.codec import HARDWARE_PACKETS, SOFTWARE_PACKETS
 
-__all__ = ["ChannelProgress", "Counters", "Progress"]
+__all__ = ["ChannelProgress", "Counters", "Progress", "methods_of"]
 
 
 class Counters:
@@ -86,6 +86,14 @@ class ChannelProgress:
         )
 
 
+def methods_of(channels: Iterable[ChannelProgress]) -> dict[str, int]:
+    """How many packets each codec has served on some channels, by its label, most first."""
+    total: Counter[str] = Counter()
+    for each in channels:
+        total.update(each.methods)
+    return dict(total.most_common())
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """A snapshot of a transfer. Sizes in bytes, times in seconds, rates in bytes per second.
@@ -159,10 +167,7 @@ class Progress:
     @property
     def methods(self) -> dict[str, int]:
         """How many packets each codec has served, by its label, most first."""
-        total: Counter[str] = Counter()
-        for each in self.channels:
-            total.update(each.methods)
-        return dict(total.most_common())
+        return methods_of(self.channels)
 
     @property
     def hardware_share(self) -> float | None:

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from codecs_core.errors import UsageError
+from codecs_core.files.base import CompressedFile
 from codecs_core.files.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["FileReader"]
 _PEEK = 8192
 
 
-class FileReader(io.BufferedIOBase):
+class FileReader(CompressedFile):
     """What ``source`` decodes to, as a buffered binary file. Made by `codecs_core.open`.
 
     ``file`` is what lies below, and is closed with this where it is ``owned``. Reading raises
@@ -31,7 +32,7 @@ class FileReader(io.BufferedIOBase):
     def __init__(
         self, source: Source, file: BinaryIO, codec: Codec, threads: int, *, owned: bool
     ) -> None:
-        self._file: BinaryIO | None = file
+        self._file = file
         self._owned = owned
         self._seekable = source.seekable()
         self.codec = codec
@@ -134,20 +135,6 @@ class FileReader(io.BufferedIOBase):
         self._check_open()
         return self._seekable
 
-    @property
-    def name(self) -> Any:
-        """The name of the file below."""
-        return self._check_open().name
-
-    def fileno(self) -> int:
-        """The descriptor of the file below."""
-        return self._check_open().fileno()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._file is None
-
     def close(self) -> None:
         """End the threads, and close the file where it was opened for this."""
         file, self._file = self._file, None
@@ -170,11 +157,6 @@ class FileReader(io.BufferedIOBase):
             # Where this raises, nothing is at hand any more.
             self._piece, self._at = b"", 0
             self._piece = self._pieces.next()
-
-    def _check_open(self) -> BinaryIO:
-        if self._file is None:
-            raise ValueError("I/O operation on closed file")
-        return self._file
 
     def _go_to(self, target: int) -> None:
         pieces = self._pieces

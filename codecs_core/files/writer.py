@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from codecs_core.errors import TransferError
+from codecs_core.files.base import CompressedFile
 from codecs_core.files.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FileWriter"]
 
 
-class FileWriter(io.BufferedIOBase):
+class FileWriter(CompressedFile):
     """Compresses what is written, piece by piece, into ``file``. Made by `codecs_core.open`.
 
     ``file`` is closed with this where it is ``owned``. What is written to it comes from the thread
@@ -35,7 +35,7 @@ class FileWriter(io.BufferedIOBase):
         mode: str,
         owned: bool,
     ) -> None:
-        self._file: BinaryIO | None = file
+        self._file = file
         self._owned = owned
         self._packer = packer
         self._pipeline: Pipeline[Buffer] = Pipeline(threads)
@@ -94,20 +94,6 @@ class FileWriter(io.BufferedIOBase):
         self._check_open()
         return False
 
-    @property
-    def name(self) -> Any:
-        """The name of the file below."""
-        return self._check_open().name
-
-    def fileno(self) -> int:
-        """The descriptor of the file below."""
-        return self._check_open().fileno()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._file is None
-
     def close(self) -> None:
         """Write what is left, end the threads, and close the file where it was opened for this."""
         file = self._file
@@ -135,11 +121,6 @@ class FileWriter(io.BufferedIOBase):
 
     def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
         raise TypeError("an open file cannot be pickled; its codec can")
-
-    def _check_open(self) -> BinaryIO:
-        if self._file is None:
-            raise ValueError("I/O operation on closed file")
-        return self._file
 
     def _check_sound(self) -> None:
         if self._failure is not None:

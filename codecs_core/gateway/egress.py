@@ -6,12 +6,13 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
+from codecs_core.engine.agreement import check_retry_for
 from codecs_core.engine.control import Control
 from codecs_core.engine.keeper import Redialler
 from codecs_core.engine.lobby import Stranger
 from codecs_core.engine.methods import Choice, choice, offered
 from codecs_core.engine.packing import Packing
-from codecs_core.errors import ProtocolError, UsageError
+from codecs_core.errors import ProtocolError
 from codecs_core.gateway.bridge import Bridge
 from codecs_core.gateway.relay import MAX_CHANNELS, Migration, Relay
 from codecs_core.gateway.transcode import Compressor, Transcoder
@@ -54,8 +55,7 @@ class Egress(Relay):
         retry_for: float = 0.0,
         **settings: Any,
     ) -> None:
-        if not 0 <= retry_for <= 86400:
-            raise UsageError(f"retry_for={retry_for}: give a number of seconds from 0 to 86400")
+        check_retry_for(retry_for)
         self._retry_for = retry_for
         self._choice = choice(codec)
         self._channels = MAX_CHANNELS if channels is None else channels
