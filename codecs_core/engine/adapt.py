@@ -9,8 +9,7 @@ with ``encoding`` in seconds a byte of memory, ``wire`` in bytes on the wire a b
 ``link`` in seconds a byte on the wire. Two of these are learned beside the transfer: small samples
 of the packets, encoded by all candidates that matter, tell what they cost *relative to each
 other*, on the same data (`Costs`). The third, and what the candidate in use really takes, the
-packets themselves tell (`Chooser`): how long they were encoded, how small they became, for history
-does not show in samples, and how long the link made them wait.
+packets themselves tell (`Chooser`): how long they were encoded, how long the link made them wait.
 
 Rules of this module:
 
@@ -39,8 +38,6 @@ _LONG: Final = 0.5
 """Bytes that a busy link must have taken, for it takes them in lumps; or seconds."""
 _WEIGHT: Final = 0.3
 """How much a new window, or a new sample, counts against all before."""
-_PATIENCE: Final = 0.1
-"""How much a window counts against what samples tell of how small packets become."""
 _MARGIN: Final = 0.05
 """By how much a candidate must be better."""
 _CALMING: Final = 0.98
@@ -177,7 +174,6 @@ class Chooser:
         self._credit = _CREDIT
         self._shunned: dict[int, int] = {}
         self._shyness: dict[int, int] = {}
-        self._truth: dict[int, float] = {}
         self._want()
 
     @property
@@ -213,7 +209,6 @@ class Chooser:
         the seconds that it was encoded, and that sending it took.
         """
         self._window.memory += memory
-        self._window.packed += wire
         self._window.encoding += encoding
         self.verbatim(wire, blocked)
 
@@ -262,10 +257,6 @@ class Chooser:
             before = expected * self._contention if math.isnan(self._own) else self._own
             self._own = _mixed(before, window.encoding / window.memory)
             self._contention = min(3.0, max(0.5, self._own / expected))
-            found = window.packed / window.memory / self._costs.wire[self.current]
-            before = self._truth.get(self.current, 1.0)
-            # History makes packets smaller, never larger; what seems so is chance.
-            self._truth[self.current] = min(1.0, before * (max(0.5, found) / before) ** _PATIENCE)
         if self._stale:
             # What the link takes at present is what was encoded by the candidate before.
             self._want()
@@ -317,21 +308,9 @@ class Chooser:
         else:
             self._link = min(self._link, pace)
 
-    def _wire(self, candidate: int) -> float:
-        """Bytes on the wire a byte of memory: a sample's, by what packets made of such before.
-
-        Where the candidate has not been used, another level of its codec has, perhaps.
-        """
-        truth = self._truth.get(candidate)
-        if truth is None:
-            root = self._costs.root(candidate)
-            family = [t for each, t in self._truth.items() if self._costs.root(each) == root]
-            truth = _mean(family)
-        return self._costs.wire[candidate] * truth
-
     def _promise(self, candidate: int) -> float:
         """Seconds a byte of memory that a candidate would take."""
-        wire = self._wire(candidate)
+        wire = self._costs.wire[candidate]
         encoding = self._costs.encoding[candidate] * self._contention
         return max(encoding + wire * self._copying, wire * self._link)
 
@@ -339,7 +318,7 @@ class Chooser:
         """Seconds a byte of memory that the candidate in use does take, once that is known."""
         if not self._tenure:
             return self._promise(self.current)
-        wire = self._wire(self.current)
+        wire = self._costs.wire[self.current]
         own = self._own
         if math.isnan(own):
             own = self._costs.encoding[self.current]
@@ -461,11 +440,11 @@ class _Window:
     """
 
     __slots__ = (
-        "blocked", "busy", "busy_flow", "elapsed", "encoding", "flow_", "memory", "packed", "wire",
+        "blocked", "busy", "busy_flow", "elapsed", "encoding", "flow_", "memory", "wire",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.memory = self.packed = self.wire = self.flow_ = self.busy_flow = 0
+        self.memory = self.wire = self.flow_ = self.busy_flow = 0
         self.encoding = self.blocked = self.elapsed = self.busy = 0.0
 
     @property
