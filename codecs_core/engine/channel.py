@@ -13,6 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from codecs_core.codec import Buffer, Geometry
+from codecs_core.engine import packing
 from codecs_core.engine.packing import DecodeInto, Packer, Unpacker
 from codecs_core.engine.progress import ChannelProgress, Counters
 from codecs_core.engine.round import Round
@@ -27,7 +28,7 @@ from codecs_core.wire.channel import ChannelParser
 __all__ = ["Inlet", "Outlet", "ReceivingChannel", "SendingChannel"]
 
 
-class Outlet(Protocol):
+class Outlet(packing.Outlet, Protocol):
     """Where a channel sends: a `Link`, or DATA frames of the control connection."""
 
     def send(self, buffers: Sequence[Buffer]) -> None:
@@ -35,9 +36,6 @@ class Outlet(Protocol):
 
     def end(self) -> None:
         """Tell the peer that no more will come."""
-
-    def backlog(self) -> int | None:
-        """How many bytes are not on their way yet of what was sent; ``None``: nobody can tell."""
 
 
 class Inlet(Protocol):

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol, TypeAlias
 
 from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
-from codecs_core.engine.adapt import SAMPLE, VERBATIM, Chooser, Costs
+from codecs_core.engine.adapt import Chooser
+from codecs_core.engine.costs import SAMPLE, VERBATIM, Costs
 from codecs_core.engine.methods import Adaptive, Choice, Methods, agreed, label
 from codecs_core.errors import CodecError, PluginError, ProtocolError
 from codecs_core.wire import control as wire
@@ -34,6 +35,8 @@ _RANDOM: Final = 208
 """So many different values are among 512 bytes that are drawn at random, but for 1 case in 500."""
 _AUDIT: Final = 16
 """Which of the packets that look random are encoded all the same, to see whether they are."""
+_AHEAD: Final = 256 << 10
+"""Bytes that the kernel may have ahead of the link: what is in its buffers was chosen already."""
 _PACKS: Final = 0.95
 """Payloads above this part of their packet are not worth their encoding."""
 
@@ -44,6 +47,9 @@ class Outlet(Protocol):
     def backlog(self) -> int | None:
         """How many bytes are not on their way yet of what was sent; ``None``: nobody can tell."""
 
+    def limit_backlog(self, size: int) -> None:
+        """Have sends wait while more than ``size`` bytes are not on their way yet."""
+
 
 class Packing:
     """How the channels of one session encode: by the one codec of ``methods``, or by any.
@@ -52,22 +58,30 @@ class Packing:
     last of those that are closed it lets go of what it holds.
     """
 
-    def __init__(self, methods: Methods, geometry: Geometry, *, adaptive: bool) -> None:
+    def __init__(
+        self, methods: Methods, geometry: Geometry, *, adaptive: bool, near: bool = False
+    ) -> None:
         self.methods = methods
         self.geometry = geometry
         self.adaptive = adaptive
         # Candidate 0 is method 0.
         self.numbers = sorted(methods, key=lambda number: number != 0)
-        if adaptive:
-            self.costs = Costs(_below([methods[each] for each in self.numbers]))
+        self.costs = Costs(_below([methods[each] for each in self.numbers]))
+        self.chooser = Chooser(self.costs, near=near)
         self._samplers: dict[int, Encoder] = {}
         self._sampling = threading.Lock()
         self._open = 0
 
     @classmethod
-    def agreed(cls, chosen: Choice, accept: wire.Accept, geometry: Geometry) -> Packing:
-        """By what a receiver has accepted. Raises `ProtocolError` where that was not offered."""
-        return cls(agreed(chosen, accept), geometry, adaptive=isinstance(chosen, Adaptive))
+    def agreed(
+        cls, chosen: Choice, accept: wire.Accept, geometry: Geometry, *, near: bool
+    ) -> Packing:
+        """By what a receiver has accepted, which may be ``near``: on the same host.
+
+        Raises `ProtocolError` where that was not offered.
+        """
+        adaptive = isinstance(chosen, Adaptive)
+        return cls(agreed(chosen, accept), geometry, adaptive=adaptive, near=near)
 
     @property
     def computes(self) -> bool:
@@ -79,22 +93,21 @@ class Packing:
         self._open += 1
         return AdaptivePacker(self) if self.adaptive else Packer(self)
 
-    def sample(self, packet: memoryview, chooser: Chooser) -> None:
-        """Learn from a part of ``packet`` what a chooser wants to know.
+    def sample(self, packet: memoryview) -> None:
+        """Learn from ``packet``, or a part of it, what the chooser wants to know.
 
         While another channel does so already, this one goes on without, unless nothing is known.
         """
-        begun = any(self.costs.known(each) for each in range(1, len(self.numbers)))
+        begun = any(map(self.costs.known, range(1, len(self.numbers))))
         if not self._sampling.acquire(blocking=not begun):
             return
         try:
-            chooser.review()
-            for pages in _samples(packet):
-                if not chooser.wanted:
+            for pages in _samples(packet, self.chooser.allowance):
+                if not self.chooser.wanted:
                     break
                 started = time.perf_counter()
-                self.costs.learn(self._measure(pages, chooser.wanted))
-                chooser.sampled(time.perf_counter() - started)
+                self.costs.learn(self._measure(pages, self.chooser.wanted), len(pages))
+                self.chooser.sampled(time.perf_counter() - started, len(pages))
         finally:
             self._sampling.release()
 
@@ -196,11 +209,13 @@ class AdaptivePacker(Packer):
 
     def __init__(self, packing: Packing) -> None:
         super().__init__(packing)
-        self._chooser = Chooser(packing.costs)
+        self._chooser = packing.chooser
+        self._lane = packing.chooser.lane()
         self._began = time.perf_counter()
         self._random = 0
         self._trusted = True
         self._pending = (0, 0.0, False)
+        self._outlet: Outlet | None = None
 
     def encode(self, packet: memoryview) -> Buffer:
         """As `Packer.encode`."""
@@ -210,7 +225,7 @@ class AdaptivePacker(Packer):
             self._pending = (0, 0.0, True)
             return self._encode(0, packet)
         if chooser.wanted and len(packet) >= _LEAST:
-            self._packing.sample(packet, chooser)
+            self._packing.sample(packet)
         self.method = self._packing.numbers[chooser.current]
         started = time.perf_counter()
         payload = self._encode(self.method, packet)
@@ -223,16 +238,25 @@ class AdaptivePacker(Packer):
 
     def sending(self, outlet: Outlet) -> None:
         """As `Packer.sending`."""
+        if outlet is not self._outlet:
+            self._outlet = outlet
+            outlet.limit_backlog(_AHEAD)
         began, self._began = self._began, time.perf_counter()
-        self._chooser.before(self._began - began, outlet.backlog())
+        self._lane.before(self._began - began, outlet.backlog())
 
     def sent(self, size: int, seconds: float) -> None:
         """As `Packer.sent`."""
         memory, encoding, passed = self._pending
         if passed:
-            self._chooser.verbatim(size, seconds)
+            self._lane.verbatim(size, seconds)
         else:
-            self._chooser.packet(memory, size, encoding, seconds)
+            self._lane.packet(memory, size, encoding, seconds)
+
+    def close(self) -> None:
+        """As `Packer.close`."""
+        if not self._closed:
+            self._lane.leave()
+        super().close()
 
     def reason(self) -> str:
         """Say what sets the pace, and what is used for that."""
@@ -317,11 +341,15 @@ def looks_random(packet: memoryview) -> bool:
     return len(set(bytes(packet[:: len(packet) // _BYTES | 1]))) >= _RANDOM
 
 
-def _samples(packet: memoryview) -> Iterator[memoryview]:
-    """Pages from all over a packet, others each time: an encoder has not seen them yet.
+def _samples(packet: memoryview, allowance: int) -> Iterator[memoryview]:
+    """A packet, where ``allowance`` bytes are so many; else pages from all over it.
 
-    Neighbours stay together, for they are alike.
+    Of these others each time: an encoder has not seen them yet. Neighbours stay together, for they
+    are alike.
     """
+    if allowance >= len(packet) > SAMPLE:
+        yield packet
+        return
     piece = SAMPLE // _PIECES
     for at in range(0, max(1, len(packet) // _PIECES), piece):
         ends = range(at, len(packet), max(piece, len(packet) // _PIECES))

@@ -270,7 +270,9 @@ class Sender:
 
     def _open_channels(self, control: Control, accept: wire.Accept) -> None:
         token = UUID(accept.token)
-        packing = Packing.agreed(self._offer.codec, accept, self._offer.geometry)
+        packing = Packing.agreed(
+            self._offer.codec, accept, self._offer.geometry, near=control.link.near
+        )
         numbers = itertools.count()
         offer = self._offer
         for number in range(offer.channels):

@@ -34,6 +34,10 @@ class DataWriter:
         """How many bytes of the connection are not on their way yet."""
         return self._control.link.backlog()
 
+    def limit_backlog(self, size: int) -> None:
+        """As `Link.limit_backlog`, for the connection."""
+        self._control.link.limit_backlog(size)
+
     def end(self) -> None:
         """Nothing: DONE ends the channel."""
 

@@ -130,7 +130,9 @@ class Egress(Relay):
             )
             migration.codec, migration.checksum = self._choice.name, self._checksum
             answer = control.offer(hello)
-            migration.packing = Packing.agreed(self._choice, answer, self._geometry)
+            migration.packing = Packing.agreed(
+                self._choice, answer, self._geometry, near=control.link.near
+            )
             if answer.repair and self._retry_for:
                 migration.keeper = Redialler(
                     control, migration.session, answer.token, self._retry_for, self._dial

@@ -77,6 +77,7 @@ class LastingLink(Link):
         self._receiving = threading.Lock()
         self._told = 0
         self._timeouts: dict[str, float | None] = {}
+        self._limit: int | None = None
         self._settled = False
         self._ended = False
 
@@ -85,6 +86,11 @@ class LastingLink(Link):
     def fileno(self) -> int:
         """The descriptor of the present connection."""
         return self._link.fileno()
+
+    @property
+    def near(self) -> bool:
+        """As `Link.near`, of the present connection."""
+        return self._link.near
 
     def set_timeout(self, *, receive: float | None = None, send: float | None = None) -> None:
         """As `Link.set_timeout`, for the connections to come, too."""
@@ -109,6 +115,11 @@ class LastingLink(Link):
     def backlog(self) -> int | None:
         """How many bytes are not acknowledged, but for those of which it is not due yet."""
         return max(0, WINDOW - self.window.room - 2 * _ACKNOWLEDGE)
+
+    def limit_backlog(self, size: int) -> None:
+        """As `Link.limit_backlog`, for the connections to come, too."""
+        self._limit = size
+        self._link.limit_backlog(size)
 
     def receive_into(self, buffer: memoryview) -> int:
         """As `Link.receive_into`. Raises `LinkError` once the link is given up."""
@@ -239,6 +250,8 @@ class LastingLink(Link):
                 count = exchange(self.received)
                 rest = self.window.rest(count)
                 link.set_timeout(**self._timeouts)
+                if self._limit is not None:
+                    link.limit_backlog(self._limit)
                 self._link = link
                 with self._changed:
                     self.epoch += 1

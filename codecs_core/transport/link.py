@@ -59,6 +59,19 @@ class Link:
         """The descriptor, for select; -1 once closed."""
         return self._socket.fileno()
 
+    @property
+    def near(self) -> bool:
+        """Whether both ends have the same IP address, so that nothing but memory is between them.
+
+        Somebody who only passes on what comes may have it, too.
+        """
+        if self._socket.family not in (socket.AF_INET, socket.AF_INET6):
+            return False
+        try:
+            return bool(self._socket.getsockname()[0] == self._socket.getpeername()[0])
+        except OSError:
+            return False
+
     def process(self) -> int | None:
         """The process that connected, where both are on this host and use a unix socket."""
         if self._socket.family != socket.AF_UNIX:
@@ -106,6 +119,16 @@ class Link:
             return int(_INT.unpack(fcntl.ioctl(self._socket, self._unsent, bytes(_INT.size)))[0])
         except (OSError, ValueError):
             return None
+
+    def limit_backlog(self, size: int) -> None:
+        """Have sends wait while the kernel has more than ``size`` bytes that it has not sent.
+
+        What is sent next is then decided when the link is about to take it. Where the kernel
+        cannot be told, as for unix sockets, its buffer is the limit.
+        """
+        if self._socket.family in (socket.AF_INET, socket.AF_INET6):
+            with suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
 
     def receive_into(self, buffer: memoryview) -> int:
         """Fill ``buffer`` and return its length, or less where the stream ends or is slow.

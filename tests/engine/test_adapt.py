@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecs_core.engine.adapt import SAMPLE, VERBATIM, Chooser, Costs
+from codecs_core.engine.adapt import Chooser
+from codecs_core.engine.costs import SAMPLE, VERBATIM, Costs
 
 PACKET = 512 << 10
 COPYING = 1 / 5e9
 BURST = 300 << 10
 """Bytes that a shaper lets pass at once in the beginning."""
-BUFFER = 2 << 20
+BUFFER = 256 << 10
 """Bytes that are on their way at most: what the kernel keeps for a connection."""
 
 
@@ -100,6 +101,7 @@ class Channel:
         self.candidates = candidates
         self.costs = Costs([each.below for each in candidates])
         self.chooser = Chooser(self.costs)
+        self.lane = self.chooser.lane()
         self.fixed = fixed
         self.used: list[int] = []
         self.memory = 0
@@ -122,7 +124,7 @@ class Channel:
         chooser = self.chooser
         if random_pages:
             self._before()
-            chooser.verbatim(PACKET, self.link.send(PACKET))
+            self.lane.verbatim(PACKET, self.link.send(PACKET))
             return
         if self.fixed is None:
             while chooser.wanted:
@@ -146,13 +148,13 @@ class Channel:
             self.link.most = math.inf
         blocked = self.link.send(size)
         if self.fixed is None:
-            chooser.packet(PACKET, size, encoding, blocked)
+            self.lane.packet(PACKET, size, encoding, blocked)
         self.used.append(candidate)
         self.memory += PACKET
 
     def _before(self) -> None:
         elapsed, self._began = self.link.time - self._began, self.link.time
-        self.chooser.before(elapsed, int(self.link.buffered) if self._told else None)
+        self.lane.before(elapsed, int(self.link.buffered) if self._told else None)
 
     def run(self, packets: int) -> float:
         """Send some, and return the rate of memory, in bytes a second."""
@@ -188,8 +190,8 @@ def quotient(link: str, packets: int, seed: int = 1, **settings: Any) -> float:
 @pytest.mark.parametrize("link", RATES)
 def test_is_as_good_as_the_best(link: str, noise: float) -> None:
     """A GiB on two channels, from the first packet on: what is found out costs at most 5 %."""
-    found = [quotient(link, 1024, seed, noise=noise) for seed in range(3)]
-    assert statistics.median(found) >= 0.95
+    found = [quotient(link, 1024, seed, noise=noise) for seed in range(5)]
+    assert statistics.mean(found) >= 0.95
     assert min(found) >= 0.9
 
 
@@ -242,7 +244,7 @@ def test_a_connection_that_is_made_again_changes_nothing() -> None:
     channel.run(150)
     before = channel.chooser.current
     channel.link.work(5.0)
-    channel.chooser.before(5.0, 1)
+    channel.lane.before(5.0, 1)
     channel.run(20)
     assert set(channel.used[-20:]) == {before}
 
@@ -321,3 +323,43 @@ class TestCosts:
         costs.lose(1)
         chooser.sampled(0.0)
         assert (chooser.current, chooser.wanted) == (VERBATIM, ())
+
+
+def test_a_host_of_its_own_needs_no_samples() -> None:
+    """Nothing between the ends but memory: no codec is even loaded, while nothing is waited for."""
+    chooser = Chooser(Costs([None, None]), near=True)
+    lane = chooser.lane()
+    for _ in range(400):
+        assert chooser.wanted == ()
+        lane.before(2e-4, 0)
+        lane.packet(PACKET, PACKET, 0.0, 5e-5)
+    assert chooser.current == VERBATIM
+
+
+def test_somebody_who_passes_on_what_comes_to_a_slow_link_is_found_out() -> None:
+    """It has the address of this host, but the link behind it is waited for."""
+    chooser = Chooser(Costs([None, None]), near=True)
+    lane = chooser.lane()
+    for _ in range(5):
+        lane.before(0.08, 200 << 10)
+        lane.packet(PACKET, PACKET, 0.0, 0.08)
+    assert chooser.wanted == (1,)
+
+
+def test_channels_that_get_unequal_parts_of_a_link_agree() -> None:
+    """One gets three quarters of 125 MB/s: still it is the whole that decides."""
+    costs = Costs([None, None, 1])
+    chooser = Chooser(costs)
+    lanes = [chooser.lane(), chooser.lane()]
+    costs.learn({1: (2.5e-9, 0.43), 2: (5e-9, 0.38)})
+    chooser.sampled(0.0)
+    for _ in range(60):
+        for lane, part, backlog in ((lanes[0], 0.75, 0), (lanes[1], 0.25, 200 << 10)):
+            size = int(PACKET * costs.wire[chooser.current])
+            elapsed = size / (RATES["1G"] * part)
+            lane.before(elapsed, backlog)
+            lane.packet(PACKET, size, PACKET * costs.encoding[chooser.current], elapsed / 2)
+    assert chooser.link == pytest.approx(RATES["1G"] / 2, rel=0.35)
+    assert chooser.current == 2
+    for lane in lanes:
+        lane.leave()

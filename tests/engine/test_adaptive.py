@@ -40,10 +40,9 @@ PACKET = DEFAULT_GEOMETRY.packet_size
 class Stubborn(Chooser):
     """Uses one candidate after the other, so that all of them are seen."""
 
-    def before(self, elapsed: float, backlog: int | None) -> None:
-        assert backlog is None or backlog >= 0
-        super().before(elapsed, backlog)
-        self.current = (self.current + 1) % len(self._candidates)
+    def took(self, elapsed: float, size: int, *, busy: bool) -> None:
+        super().took(elapsed, size, busy=busy)
+        self._model.use((self.current + 1) % len(self._candidates))
 
 
 @pytest.fixture
@@ -241,7 +240,7 @@ class TestPackers:
         """But for one packet in sixteen, which shows whether it is noise."""
         chance, packer = random.Random(2), self.packer()
         packer.encode(memoryview(text(2))[:PACKET])
-        packer._chooser.current = 1  # type: ignore[attr-defined]
+        packer._chooser._model.use(1)  # type: ignore[attr-defined]
         for _ in range(32):
             packer.encode(memoryview(chance.randbytes(PACKET)))
         assert packer.packets["none"] == 30
@@ -253,7 +252,7 @@ class TestPackers:
         packer = self.packer()
         packer.encode(memoryview(text(2))[:PACKET])
         before = packer.packets.get("none", 0)
-        packer._chooser.current = 1  # type: ignore[attr-defined]
+        packer._chooser._model.use(1)  # type: ignore[attr-defined]
         pages = memoryview(page * (PACKET // 4096))
         assert looks_random(pages)
         for _ in range(20):

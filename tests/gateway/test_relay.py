@@ -440,10 +440,10 @@ def test_a_codec_chosen_for_every_packet(pair: Callable[..., Pair], channel: Any
 def test_every_method_in_turn(
     pair: Callable[..., Pair], channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def before(chooser: Chooser, elapsed: float, backlog: int | None) -> None:
-        chooser.current = (chooser.current + 1) % len(chooser._candidates)
+    def took(chooser: Chooser, elapsed: float, size: int, *, busy: bool) -> None:
+        chooser._model.use((chooser.current + 1) % len(chooser._candidates))
 
-    monkeypatch.setattr(Chooser, "before", before)
+    monkeypatch.setattr(Chooser, "took", took)
     source = channel(0)
     for each in range(60):
         source.send({each: 65 + each, each + 70: 66}, number=each)

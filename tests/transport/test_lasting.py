@@ -66,3 +66,20 @@ def test_an_acknowledgement_that_was_left_out_is_made_up_for() -> None:
         # Due after two, told as soon as it could be.
         assert keeper.told == [4 * len(buffer)]
         link.close()
+
+
+def test_the_next_connection_has_the_same_limit() -> None:
+    class Limited(Link):
+        limit = 0
+
+        def limit_backlog(self, size: int) -> None:
+            self.limit = size
+
+    (near, far), (later, beyond) = socket.socketpair(), socket.socketpair()
+    first, second = Limited(near, "peer"), Limited(later, "peer")
+    with far, beyond:
+        link = LastingLink(first, 0, Busy())
+        link.limit_backlog(1000)
+        link.replace(second, lambda received: 0)
+        assert (first.limit, second.limit) == (1000, 1000)
+        link.close()

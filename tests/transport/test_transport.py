@@ -76,6 +76,44 @@ def test_tcp(uri: str) -> None:
         each.close()
 
 
+@pytest.fixture
+def over_tcp() -> Iterator[tuple[Link, Link]]:
+    listener = listen(parse("tcp:127.0.0.1:0"))
+    ours = dial(parse(listener.address), 5)
+    theirs = listener.accept()
+    assert theirs is not None
+    yield ours, theirs
+    for each in (ours, theirs, listener):
+        each.close()
+
+
+def test_who_is_near(over_tcp: tuple[Link, Link], pair: tuple[Link, Link]) -> None:
+    """By the addresses, which unix sockets do not have."""
+    assert [each.near for each in (*over_tcp, *pair)] == [True, True, False, False]
+    over_tcp[0].close()
+    assert not over_tcp[0].near
+
+
+def test_the_kernel_takes_no_more_than_the_limit(over_tcp: tuple[Link, Link]) -> None:
+    """The peer does not read: what it has no room for is the backlog."""
+    ours, theirs = over_tcp
+    ours.limit_backlog(64 << 10)
+    ours.set_timeout(send=0.2)
+    with pytest.raises(LinkTimeout):
+        while True:
+            ours.send([bytes(16 << 10)])
+    backlog = ours.backlog()
+    assert backlog is not None
+    assert 32 << 10 <= backlog <= 96 << 10
+    theirs.close()
+
+
+def test_a_limit_where_there_is_none_to_set(pair: tuple[Link, Link]) -> None:
+    pair[0].limit_backlog(64 << 10)
+    pair[0].send([b"hello"])
+    assert pair[1].receive_exactly(5) == b"hello"
+
+
 def test_unix(tmp_path: Path) -> None:
     uri = f"unix:{tmp_path}/s"
     with pytest.raises(LinkError, match=f"connecting to {uri}: No such file"):
