@@ -26,7 +26,7 @@ DecodeInto: TypeAlias = Callable[[memoryview, memoryview], None]
 """Fills a packet, the second, from a payload, the first; see `Decoder.decode_into`."""
 
 _LEAST: Final = 16 << 10
-"""Bytes below which a packet gives no sample."""
+"""Bytes below which a packet gives no sample, unless it is a whole one."""
 _PIECES: Final = 4
 """In how many pieces a sample is taken."""
 _BYTES: Final = 512
@@ -89,7 +89,7 @@ class Packing:
             return
         try:
             chooser.review()
-            for pages in _samples(packet):
+            for pages in _samples(packet, self.geometry.page_size):
                 if not chooser.wanted:
                     break
                 started = time.perf_counter()
@@ -97,6 +97,19 @@ class Packing:
                 chooser.sampled(time.perf_counter() - started)
         finally:
             self._sampling.release()
+
+    def check(self, size: int, packet: memoryview) -> None:
+        """Raise `CodecError` for a payload of ``size`` bytes that is none."""
+        if not 0 < size <= self.geometry.max_payload:
+            raise CodecError(
+                f"the encoder made {size} bytes of a packet of {len(packet)}; "
+                f"1 to {self.geometry.max_payload} are allowed"
+            )
+
+    def lose(self, candidate: int) -> None:
+        """Have no channel choose a candidate any more: it has failed."""
+        with self._sampling:
+            self.costs.lose(candidate)
 
     def leave(self) -> None:
         """A packer is closed."""
@@ -118,6 +131,7 @@ class Packing:
                     # The first time it fetches its memory; other bytes, for it will remember.
                     encoder.encode(memoryview(bytes(pages)[::-1]))
                 size, seconds = _timed(encoder, pages)
+                self.check(size, pages)
             except (CodecError, PluginError):
                 self.costs.lose(each)
                 continue
@@ -181,22 +195,24 @@ class Packer:
 
     def _encode(self, method: int, packet: memoryview) -> Buffer:
         payload = self._encoder(method).encode(packet)
-        if not 0 < len(payload) <= self._packing.geometry.max_payload:
-            raise CodecError(
-                f"the encoder made {len(payload)} bytes of a packet of {len(packet)}; "
-                f"1 to {self._packing.geometry.max_payload} are allowed"
-            )
+        self._packing.check(len(payload), packet)
         name = self._labels[method]
         self.packets[name] = self.packets.get(name, 0) + 1
         return payload
 
 
 class AdaptivePacker(Packer):
-    """Encodes each packet by what its channel has found best."""
+    """Encodes each packet by what its channel has found best.
+
+    A codec that fails is done without, from the packet on with which it did: that one travels as
+    it is.
+    """
 
     def __init__(self, packing: Packing) -> None:
         super().__init__(packing)
         self._chooser = Chooser(packing.costs)
+        self._failed: dict[int, str] = {}
+        self._least = min(_LEAST, packing.geometry.packet_size)
         self._began = time.perf_counter()
         self._random = 0
         self._trusted = True
@@ -209,11 +225,10 @@ class AdaptivePacker(Packer):
             self.method = 0
             self._pending = (0, 0.0, True)
             return self._encode(0, packet)
-        if chooser.wanted and len(packet) >= _LEAST:
+        if chooser.wanted and len(packet) >= self._least:
             self._packing.sample(packet, chooser)
-        self.method = self._packing.numbers[chooser.current]
         started = time.perf_counter()
-        payload = self._encode(self.method, packet)
+        payload = self._by_choice(packet)
         seconds = time.perf_counter() - started
         if self._random and self.method and len(payload) < _PACKS * len(packet):
             # The test is wrong about these pages: they are even, but not random.
@@ -235,7 +250,10 @@ class AdaptivePacker(Packer):
             self._chooser.packet(memory, size, encoding, seconds)
 
     def reason(self) -> str:
-        """Say what sets the pace, and what is used for that."""
+        """Say what sets the pace, and what is used for that; and what has failed."""
+        return "; ".join((self._pace(), *self._failed.values()))
+
+    def _pace(self) -> str:
         chooser = self._chooser
         if chooser.link is None:
             return "nothing is known of the link yet"
@@ -246,6 +264,24 @@ class AdaptivePacker(Packer):
         if chooser.waiting:
             return f"the link takes {chooser.link / 1e6:.0f} MB/s, which no codec keeps up with"
         return f"encoding is waited for, and not the link: {name} is quick enough"
+
+    def _by_choice(self, packet: memoryview) -> Buffer:
+        chooser = self._chooser
+        self.method = self._packing.numbers[chooser.current]
+        if self.method not in self._failed:
+            try:
+                return self._encode(self.method, packet)
+            except (CodecError, PluginError) as error:
+                if not self.method:
+                    raise
+                # Never again: it may remember a packet that the decoder will not see.
+                why = f"{self._labels[self.method]} has failed: {error}"
+                # Replaced as a whole: another thread may be looking through it.
+                self._failed = {**self._failed, self.method: why}
+                self._packing.lose(chooser.current)
+        chooser.current = VERBATIM
+        self.method = 0
+        return self._encode(0, packet)
 
     def _passes(self, packet: memoryview) -> bool:
         """Whether a packet is sent as it is, because it looks as if nothing could pack it."""
@@ -317,14 +353,16 @@ def looks_random(packet: memoryview) -> bool:
     return len(set(bytes(packet[:: len(packet) // _BYTES | 1]))) >= _RANDOM
 
 
-def _samples(packet: memoryview) -> Iterator[memoryview]:
-    """Pages from all over a packet, others each time: an encoder has not seen them yet.
+def _samples(packet: memoryview, page_size: int) -> Iterator[memoryview]:
+    """Whole pages from all over a packet, others each time: an encoder has not seen them yet.
 
     Neighbours stay together, for they are alike.
     """
-    piece = SAMPLE // _PIECES
-    for at in range(0, max(1, len(packet) // _PIECES), piece):
-        ends = range(at, len(packet), max(piece, len(packet) // _PIECES))
+    piece = max(SAMPLE // _PIECES, page_size)
+    # From one piece to the next: a part of the packet, to the page.
+    step = max(piece, len(packet) // _PIECES // page_size * page_size)
+    for at in range(0, step - piece + 1, piece):
+        ends = range(at, len(packet), step)
         yield memoryview(b"".join(packet[each : each + piece] for each in ends))
 
 
