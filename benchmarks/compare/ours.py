@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.compare.run import LIMIT, End, Failed, Missing, Run, Scene
 from codecs_core import codecs
 from codecs_core.codec import DEFAULT_GEOMETRY
+from codecs_core.registry import AUTO
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -118,7 +119,7 @@ class Encode:
 
 def _check(codec: str) -> None:
     found = codecs().get(codec)
-    if found is None or not found.codec:
+    if codec != AUTO and (found is None or not found.codec):
         raise Missing(f"codec {codec} is not installed, or not available")
 
 

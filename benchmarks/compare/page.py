@@ -79,6 +79,8 @@ def _run(figures: Json) -> str:
     ]
     versions = [each for each in machine["versions"].values() if each]
     lines.append(f"{'; '.join(versions)}.")
+    if own := machine.get("codecs"):
+        lines += ["", "The codecs' own: " + "; ".join(f"{n}: {own[n]}" for n in sorted(own)) + "."]
     if "start" in figures:
         begun = figures["start"]
         lines += [

@@ -6,7 +6,9 @@ import json
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.compare.chain import Chain, chain
 from benchmarks.compare.run import LIMIT, End, Failed, Missing, Run, Scene, need
@@ -50,9 +52,9 @@ def _words(scene: Scene) -> dict[str, str | int]:
     }  # fmt: skip
 
 
-def _until_it_listens(waiting: Chain, pid: int) -> None:
+def _until_it_listens(waiting: Chain, pid: int, port: int = PORT) -> None:
     try:
-        wait_until_it_listens(pid, PORT)
+        wait_until_it_listens(pid, port)
     except (OSError, TimeoutError) as error:
         raise Failed(f"{error}; {waiting.said()}") from error
 
@@ -66,10 +68,21 @@ def through_socat(compress: str, decompress: str) -> Pipe:
     return Pipe((f"{compress} {{data}}", SEND), (TAKE, decompress))
 
 
+_MBUFFER = "mbuffer -q -s {buffer} -m 32M"
+
+
+def through_mbuffer(compress: str, decompress: str) -> Pipe:
+    """A compressor's output through mbuffer, which has more room between the two than a pipe."""
+    return Pipe(
+        (f"{compress} {{data}}", f"{_MBUFFER} -O {{address}}:{{port}}"),
+        (f"{_MBUFFER} -I {{port}} -o -", decompress),
+    )
+
+
 SOCAT = Pipe(("socat -u -b {buffer} FILE:{data} TCP:{address}:{port}",), (TAKE,))
 MBUFFER = Pipe(
-    ("mbuffer -q -s {buffer} -m 32M -i {data} -O {address}:{port}",),
-    ("mbuffer -q -s {buffer} -m 32M -I {port} -o -",),
+    (f"{_MBUFFER} -i {{data}} -O {{address}}:{{port}}",),
+    (f"{_MBUFFER} -I {{port}} -o -",),
 )
 
 
@@ -111,36 +124,58 @@ class Rclone:
 
 @dataclass(frozen=True)
 class Iperf3:
-    """What the link carries over some connections, out of one buffer and into another."""
+    """What the link carries over some connections, out of one buffer and into another.
+
+    Before version 3.16 one thread serves all connections of a process, so what two threads could
+    carry takes two ``processes``, each with as many ``channels``.
+    """
 
     channels: int = 2
     seconds: float = 2
+    processes: int = 1
 
     def run(self, scene: Scene) -> Run:
         """Measure for a while."""
         need("iperf3")
-        link = scene.link
-        with chain(link.far_command("iperf3", "-s", "-1", "-p", f"{PORT}")) as serving:
-            _until_it_listens(serving, serving.first)
+        link, ports = scene.link, range(PORT, PORT + self.processes)
+        with ExitStack() as stack:
+            for port in ports:
+                command = link.far_command("iperf3", "-s", "-1", "-p", f"{port}")
+                serving = stack.enter_context(chain(command))
+                _until_it_listens(serving, serving.first, port)
             before = link.carried()
-            client = subprocess.run(
-                link.near_command(
-                    "iperf3", "-c", link.address, "-p", f"{PORT}", "-P", f"{self.channels}",
-                    "-t", f"{self.seconds}", "-J",
-                ),
-                stdout=subprocess.PIPE,
-                timeout=LIMIT,
-                check=False,
-            )  # fmt: skip
-            report = json.loads(client.stdout)
-            if client.returncode:
-                raise Failed(report.get("error", f"exit status {client.returncode}"))
-            serving.wait()
+            clients = [self._client(stack, scene, port) for port in ports]
+            reports = [_report(each) for each in clients]
             wire = link.carried() - before
-        end, load = report["end"]["sum_received"], report["end"]["cpu_utilization_percent"]
-        seconds = float(end["seconds"])
-        near, far = (load[f"{side}_total"] / 100 * seconds for side in ("host", "remote"))
-        return Run(int(end["bytes"]), seconds, End(near), End(far), wire)
+        ends = [each["sum_received"] for each in reports]
+        seconds = max(float(each["seconds"]) for each in ends)
+        near, far = (
+            sum(each["cpu_utilization_percent"][f"{side}_total"] for each in reports)
+            / 100 * seconds
+            for side in ("host", "remote")
+        )  # fmt: skip
+        size = sum(int(each["bytes"]) for each in ends)
+        return Run(size, seconds, End(near), End(far), wire)
+
+    def _client(self, stack: ExitStack, scene: Scene, port: int) -> subprocess.Popen[bytes]:
+        client = subprocess.Popen(
+            scene.link.near_command(
+                "iperf3", "-c", scene.link.address, "-p", f"{port}", "-P", f"{self.channels}",
+                "-t", f"{self.seconds}", "-J",
+            ),
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        stack.enter_context(client)
+        stack.callback(client.kill)
+        return client
+
+
+def _report(client: subprocess.Popen[bytes]) -> dict[str, Any]:
+    report = json.loads(client.communicate(timeout=LIMIT)[0])
+    if client.returncode:
+        raise Failed(report.get("error", f"exit status {client.returncode}"))
+    end: dict[str, Any] = report["end"]
+    return end
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 
 from benchmarks.compare.groups import Group, Promise, Row
 from benchmarks.compare.ours import Bare, Copy, Encode, Ours
-from benchmarks.compare.pipes import MBUFFER, SOCAT, Absent, Iperf3, Rclone, through_socat
+from benchmarks.compare.pipes import (
+    MBUFFER,
+    SOCAT,
+    Absent,
+    Iperf3,
+    Rclone,
+    through_mbuffer,
+    through_socat,
+)
 from benchmarks.compare.qemu import Qemu
 
 OURS = "multifd"
@@ -19,6 +27,11 @@ PACKETS_KIB = (64, 128, 256, 512, 1024, 2048)
 LINK_MIB = {"10G": 512, "1G": 256, "100M": 64}
 """What a link of a rate is given to carry, so that it takes seconds and not minutes."""
 BARE, PIPES = 0.97, 1.3
+ZSTD_PIPES = {
+    **{f"zstd -T{n} | socat": through_socat(f"zstd -1 -T{n} -c", "zstd -dc") for n in (0, 2, 1)},
+    "zstd -T0 | mbuffer": through_mbuffer("zstd -1 -T0 -c", "zstd -dc"),
+}
+"""As many threads as there are CPUs, as our channels, and one, which leaves a CPU to the rest."""
 KEPT = {"zlib": 0.97, "zstd": 0.99}
 """The share of QEMU's compression ratio that is to be kept."""
 
@@ -57,6 +70,7 @@ def main(data: str, *, extras: bool = False) -> Iterator[Group]:
         [
             Row("QEMU", Qemu("none")),
             Row("iperf3 -P 2", Iperf3()),
+            Row("2 × iperf3", Iperf3(channels=1, processes=2)),
             Row("memcpy, 2 threads", Copy()),
             Row("socat", SOCAT),
             Row("mbuffer", MBUFFER),
@@ -67,6 +81,7 @@ def main(data: str, *, extras: bool = False) -> Iterator[Group]:
             _than("QEMU", 2.0),
             _than("QEMU", measure="cpu", most=0.8),
             _than("iperf3 -P 2", 1.2),
+            _than("2 × iperf3"),
             _than("memcpy, 2 threads"),
             Promise(OURS, ("socat", "mbuffer", "rclone, 2 streams"), least=PIPES),
         ],
@@ -76,8 +91,12 @@ def main(data: str, *, extras: bool = False) -> Iterator[Group]:
     yield _main(
         data,
         "lz4",
-        [Row("bare codec", Bare("lz4")), Row("lz4 | socat", through_socat("lz4 -1 -c", "lz4 -dc"))],
-        [_than("bare codec", BARE), _than("lz4 | socat", PIPES)],
+        [
+            Row("bare codec", Bare("lz4")),
+            Row("lz4 | socat", through_socat("lz4 -1 -c", "lz4 -dc")),
+            Row("lz4 | mbuffer", through_mbuffer("lz4 -1 -c", "lz4 -dc")),
+        ],
+        [_than("bare codec", BARE), Promise(OURS, ("lz4 | socat", "lz4 | mbuffer"), least=PIPES)],
     )
     yield _main(
         data,
@@ -85,13 +104,12 @@ def main(data: str, *, extras: bool = False) -> Iterator[Group]:
         [
             Row("QEMU", Qemu("zstd")),
             Row("bare codec", Bare("zstd")),
-            Row("zstd -T0 | socat", through_socat("zstd -1 -T0 -c", "zstd -dc")),
-            Row("zstd -T2 | socat", through_socat("zstd -1 -T2 -c", "zstd -dc")),
+            *(Row(name, pipe) for name, pipe in ZSTD_PIPES.items()),
         ],
         [
             *_than_qemu("zstd", 1.15, 0.95),
             _than("bare codec", BARE),
-            Promise(OURS, ("zstd -T0 | socat", "zstd -T2 | socat"), least=PIPES),
+            Promise(OURS, tuple(ZSTD_PIPES), least=PIPES),
         ],
         checksums=0.97,
         extras={"tls": 0.85} if extras else {},
@@ -103,13 +121,14 @@ def main(data: str, *, extras: bool = False) -> Iterator[Group]:
             Row("QEMU", Qemu("zlib")),
             Row("bare codec", Bare("zlib")),
             Row("pigz -p 2 | socat", through_socat("pigz -1 -p 2 -c", "pigz -dc")),
+            Row("pigz -p 2 | mbuffer", through_mbuffer("pigz -1 -p 2 -c", "pigz -dc")),
             Row("plugin, 1 thread", Encode(plugin=True)),
             Row("Python's zlib, 1 thread", Encode(plugin=False)),
         ],
         [
             *_than_qemu("zlib", 3.5, 0.5),
             _than("bare codec", BARE),
-            _than("pigz -p 2 | socat", PIPES),
+            Promise(OURS, ("pigz -p 2 | socat", "pigz -p 2 | mbuffer"), least=PIPES),
             Promise("plugin, 1 thread", ("Python's zlib, 1 thread",), least=3.0),
             Promise("plugin, 1 thread", ("Python's zlib, 1 thread",), "ratio", least=0.97),
         ],
@@ -243,6 +262,8 @@ def memory(blocks_mib: tuple[int, ...], streams_mib: tuple[int, ...]) -> Iterato
             Row("block, none", Ours("none")),
             Row("block, zstd", Ours("zstd")),
             Row("block, zstd, 8 channels", Ours("zstd", channels=8)),
+            Row("block, auto", Ours("auto")),
+            Row("block, auto, 8 channels", Ours("auto", channels=8)),
             Row("stream, zstd", Ours("zstd", stream=True)),
         )
         yield Group("memory", f"{mib} MiB", rows, _limits(rows), mib=mib, rounds=3)

@@ -25,6 +25,7 @@ from benchmarks.compare.link import Links, open_links
 from benchmarks.compare.run import Missing, Scene
 from benchmarks.links import ADDRESS
 from benchmarks.migration import QEMU
+from codecs_core import codecs
 from codecs_core.testing.authority import issue, make_authority
 
 MIB = 1 << 20
@@ -208,6 +209,8 @@ def machine() -> dict[str, Any]:
             "mbuffer": _says("mbuffer", "--version"),
             "rclone": _says("rclone", "version"),
         },
+        # They may be others than those that the peers are linked with.
+        "codecs": {each.name: each.backend for each in codecs().values() if each.backend},
         "commit": _says("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"),
     }
 

@@ -50,10 +50,11 @@ def send(
     before = resident()
     with Sender(
         address,
-        codec=get_codec(codec, **parameters),
+        codec=codec,
         geometry=Geometry(PAGE, packet),
         tls=None if tls is None else TlsCredentials(tls),
         **settings,
+        **parameters,
     ) as sender:
         sender.add_block(BLOCK, memory)
         used, started = _cpu(), time.perf_counter()

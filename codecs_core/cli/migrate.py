@@ -98,13 +98,14 @@ def command(
     from codecs_core.gateway.monitor import Monitor
     from codecs_core.gateway.outgoing import Outgoing
 
+    codec = choice_of(ctx)
     seen: deque[MigrationProgress] = deque(maxlen=1)
     teller = Teller(monitoring, alone=True)
     with monitoring, Monitor(qmp) as monitor:
         outgoing = Outgoing(
             monitor,
             to,
-            codec=choice_of(ctx),
+            codec=codec,
             channels=multifd_channels,
             max_bandwidth=max_bandwidth,
             downtime_limit=downtime_limit,

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from codecs_core.cli.output import duration, size
+from codecs_core.cli.progress import parts
 
 if TYPE_CHECKING:
     from codecs_core.cli.monitoring import Monitoring
@@ -75,4 +76,5 @@ def _sentence(facts: dict[str, Any]) -> str:
         f"migration from {facts['peer']} passed in {duration(facts['seconds'])}: "
         f"{facts['pages']} pages in {facts['packets']} packets, "
         f"{size(facts['channel_bytes'])} on {facts['channels']} channels"
+        f"{' by ' + parts(facts['methods']) if facts['methods'] else ''}"
     )

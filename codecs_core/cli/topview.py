@@ -121,7 +121,8 @@ def _cells(
     if hardware:
         done = sum(each.statistics.get(HARDWARE_PACKETS, 0) for each in now)
         rest = sum(each.statistics.get(SOFTWARE_PACKETS, 0) for each in now)
-        yield f"{done / max(1, done + rest):.0%}"
+        packets = sum(sum(each.methods.values()) for each in now)
+        yield f"{done / max(1, done + rest, packets):.0%}"
 
 
 def _memory(channels: Sequence[ChannelProgress], page_size: int) -> int:

@@ -130,9 +130,12 @@ class Chooser:
         with self._lock:
             self._window.took(elapsed, size, busy=busy)
 
-    def sent(self, memory: int, wire: int, encoding: float, blocked: float) -> None:
+    def sent(self, candidate: int, memory: int, wire: int, encoding: float, blocked: float) -> None:
         """A packet was sent; see `Lane.packet`."""
         with self._lock:
+            if candidate != self.current:
+                # Another channel has made all switch meanwhile.
+                memory, encoding = 0, 0.0
             self._window.sent(memory, wire, encoding, blocked)
             if self._window.is_over:
                 window, self._window = self._window, Window(len(self._lanes))
@@ -145,6 +148,13 @@ class Chooser:
             if not self._windows:
                 self._model.use(min(self._candidates, key=self._model.promise))
             self._samples.review(begun=self._windows > 0)
+
+    def lose(self, candidate: int) -> None:
+        """Use a candidate no more: it has failed."""
+        with self._lock:
+            self._model.costs.lose(candidate)
+            if candidate == self.current:
+                self._model.use(VERBATIM)
 
     def _judge(self, window: Window) -> None:
         self._windows += 1
@@ -283,19 +293,21 @@ class Lane:
             self._chooser.took(elapsed, self.queued - backlog, busy=backlog > 0)
         self.queued = backlog or 0
 
-    def packet(self, memory: int, wire: int, encoding: float, blocked: float) -> None:
-        """A packet was encoded by `Chooser.current`, and sent.
+    def packet(
+        self, candidate: int, memory: int, wire: int, encoding: float, blocked: float
+    ) -> None:
+        """A packet was encoded by ``candidate``, and sent.
 
         ``memory`` and ``wire`` are its bytes, before and on the wire, ``encoding`` and ``blocked``
         the seconds that it was encoded, and that sending it took.
         """
         self.queued += wire
         self._blocked = blocked
-        self._chooser.sent(memory, wire, encoding, blocked)
+        self._chooser.sent(candidate, memory, wire, encoding, blocked)
 
     def verbatim(self, wire: int, blocked: float) -> None:
-        """A packet was sent as it is, whatever `current` is: its pages do not compress."""
-        self.packet(0, wire, 0.0, blocked)
+        """A packet was sent as it is, whatever is chosen: its pages do not compress."""
+        self.packet(VERBATIM, 0, wire, 0.0, blocked)
 
     def leave(self) -> None:
         """The channel has ended."""

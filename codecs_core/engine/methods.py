@@ -9,11 +9,18 @@ history of its own on each channel: two levels of a codec are two methods.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from codecs_core.codec import Codec
-from codecs_core.errors import PluginError, ProtocolError, UnknownCodec, UsageError
+from codecs_core.codec import Codec, Geometry
+from codecs_core.errors import (
+    ParameterError,
+    PluginError,
+    ProtocolError,
+    UnknownCodec,
+    UsageError,
+)
 from codecs_core.none import NoneCodec
 from codecs_core.registry import AUTO, State, default_registry, get_codec
 from codecs_core.wire import control as wire
@@ -140,8 +147,8 @@ def answered(
 ) -> Methods:
     """What of an offer can be used here, with this end's own ``parameters`` by codec.
 
-    Raises `PluginError`, `UnknownCodec` or `ParameterError` for a codec, `ProtocolError` for an
-    offer that makes no sense.
+    Raises `PluginError`, `UnknownCodec` or `ParameterError` for the only codec, `ParameterError`
+    for own parameters, `ProtocolError` for an offer that makes no sense.
     """
     own = parameters or {}
     if hello.codec != AUTO:
@@ -149,7 +156,7 @@ def answered(
             raise ProtocolError(f"HELLO offers methods to choose from, and codec {hello.codec!r}")
         codec = _made(hello.codec, hello.parameters, own.get(hello.codec, {}))
         return {method_of(codec): codec}
-    return dict(_usable(hello.methods, own))
+    return dict(_usable(hello.methods, own, Geometry(hello.page_size, hello.packet_size)))
 
 
 def taken(hello: wire.Hello, methods: Methods) -> list[int]:
@@ -158,7 +165,7 @@ def taken(hello: wire.Hello, methods: Methods) -> list[int]:
 
 
 def _usable(
-    methods: list[wire.Method], own: Mapping[str, Mapping[str, Any]]
+    methods: list[wire.Method], own: Mapping[str, Mapping[str, Any]], geometry: Geometry
 ) -> Iterator[tuple[int, Codec]]:
     seen: set[int] = set()
     for each in methods:
@@ -166,10 +173,15 @@ def _usable(
             raise ProtocolError(f"HELLO offers codec {each.codec!r} as method {each.method}")
         seen.add(each.method)
         try:
-            yield each.method, _made(each.codec, each.parameters, own.get(each.codec, {}))
-        except (UnknownCodec, PluginError):
-            # The sender does without what is not here.
+            _made(each.codec, each.parameters, {})
+        except (UnknownCodec, PluginError, ParameterError):
+            # The sender does without what is not here, or not in its version.
             continue
+        codec = _made(each.codec, each.parameters, own.get(each.codec, {}))
+        # And without what cannot decode here, for want of a device say: better known now.
+        with suppress(PluginError):
+            codec.decoder(geometry).close()
+            yield each.method, codec
     if 0 not in seen:
         raise ProtocolError("HELLO offers methods to choose from, without method 0")
 

@@ -23,6 +23,8 @@ _HOPE: Final = 3
 """Windows after which a link that was still not waited for is thought to be faster yet."""
 STEP: Final = 1.5
 """How much slower twice in a row is another link, and no longer chance."""
+_BOLD: Final = 0.6
+"""How much faster a window without waiting makes a link that is not known yet."""
 _COPYING: Final = 5e-10
 """Seconds a byte that handing it to the kernel takes at most on any host; less, once seen."""
 _LEAST_COPYING: Final = 5e-11
@@ -164,7 +166,7 @@ class Pace:
         self._idle += 1
         if not self.measured:
             # Buffers on the way may have swallowed it all.
-            self.link = max(self.copying, min(self._mean, 0.7 * self.link))
+            self.link = max(self.copying, min(self._mean, _BOLD * self.link))
         elif self._idle >= (_HOPE if self.hoping else self._belief):
             # It may have become faster, which nothing shows while it is not waited for.
             self.link = max(self.copying, self.link / 2)

@@ -27,7 +27,7 @@ DecodeInto: TypeAlias = Callable[[memoryview, memoryview], None]
 """Fills a packet, the second, from a payload, the first; see `Decoder.decode_into`."""
 
 _LEAST: Final = 16 << 10
-"""Bytes below which a packet gives no sample."""
+"""Bytes below which a packet gives no sample, unless it is a whole one."""
 _PIECES: Final = 4
 """In how many pieces a sample is taken."""
 _BYTES: Final = 512
@@ -102,7 +102,7 @@ class Packing:
         if not self._sampling.acquire(blocking=not begun):
             return
         try:
-            for pages in _samples(packet, self.chooser.allowance):
+            for pages in _samples(packet, self.geometry.page_size, self.chooser.allowance):
                 if not self.chooser.wanted:
                     break
                 started = time.perf_counter()
@@ -110,6 +110,19 @@ class Packing:
                 self.chooser.sampled(time.perf_counter() - started, len(pages))
         finally:
             self._sampling.release()
+
+    def check(self, size: int, packet: memoryview) -> None:
+        """Raise `CodecError` for a payload of ``size`` bytes that is none."""
+        if not 0 < size <= self.geometry.max_payload:
+            raise CodecError(
+                f"the encoder made {size} bytes of a packet of {len(packet)}; "
+                f"1 to {self.geometry.max_payload} are allowed"
+            )
+
+    def lose(self, candidate: int) -> None:
+        """Have no channel choose a candidate any more: it has failed."""
+        with self._sampling:
+            self.chooser.lose(candidate)
 
     def leave(self) -> None:
         """A packer is closed."""
@@ -131,8 +144,9 @@ class Packing:
                     # The first time it fetches its memory; other bytes, for it will remember.
                     encoder.encode(memoryview(bytes(pages)[::-1]))
                 size, seconds = _timed(encoder, pages)
+                self.check(size, pages)
             except (CodecError, PluginError):
-                self.costs.lose(each)
+                self.chooser.lose(each)
                 continue
             found[each] = (max(seconds, 1e-9) / len(pages), size / len(pages))
         return found
@@ -194,23 +208,26 @@ class Packer:
 
     def _encode(self, method: int, packet: memoryview) -> Buffer:
         payload = self._encoder(method).encode(packet)
-        if not 0 < len(payload) <= self._packing.geometry.max_payload:
-            raise CodecError(
-                f"the encoder made {len(payload)} bytes of a packet of {len(packet)}; "
-                f"1 to {self._packing.geometry.max_payload} are allowed"
-            )
+        self._packing.check(len(payload), packet)
         name = self._labels[method]
         self.packets[name] = self.packets.get(name, 0) + 1
         return payload
 
 
 class AdaptivePacker(Packer):
-    """Encodes each packet by what its channel has found best."""
+    """Encodes each packet by what its channel has found best.
+
+    A codec that fails is done without, from the packet on with which it did: that one travels as
+    it is.
+    """
 
     def __init__(self, packing: Packing) -> None:
         super().__init__(packing)
         self._chooser = packing.chooser
         self._lane = packing.chooser.lane()
+        self._candidate = VERBATIM
+        self._failed: dict[int, str] = {}
+        self._least = min(_LEAST, packing.geometry.packet_size)
         self._began = time.perf_counter()
         self._random = 0
         self._trusted = True
@@ -224,11 +241,10 @@ class AdaptivePacker(Packer):
             self.method = 0
             self._pending = (0, 0.0, True)
             return self._encode(0, packet)
-        if chooser.wanted and len(packet) >= _LEAST:
+        if chooser.wanted and len(packet) >= self._least:
             self._packing.sample(packet)
-        self.method = self._packing.numbers[chooser.current]
         started = time.perf_counter()
-        payload = self._encode(self.method, packet)
+        payload = self._by_choice(packet)
         seconds = time.perf_counter() - started
         if self._random and self.method and len(payload) < _PACKS * len(packet):
             # The test is wrong about these pages: they are even, but not random.
@@ -250,7 +266,7 @@ class AdaptivePacker(Packer):
         if passed:
             self._lane.verbatim(size, seconds)
         else:
-            self._lane.packet(memory, size, encoding, seconds)
+            self._lane.packet(self._candidate, memory, size, encoding, seconds)
 
     def close(self) -> None:
         """As `Packer.close`."""
@@ -259,7 +275,10 @@ class AdaptivePacker(Packer):
         super().close()
 
     def reason(self) -> str:
-        """Say what sets the pace, and what is used for that."""
+        """Say what sets the pace, and what is used for that; and what has failed."""
+        return "; ".join((self._pace(), *self._failed.values()))
+
+    def _pace(self) -> str:
         chooser = self._chooser
         if chooser.link is None:
             return "nothing is known of the link yet"
@@ -270,6 +289,24 @@ class AdaptivePacker(Packer):
         if chooser.waiting:
             return f"the link takes {chooser.link / 1e6:.0f} MB/s, which no codec keeps up with"
         return f"encoding is waited for, and not the link: {name} is quick enough"
+
+    def _by_choice(self, packet: memoryview) -> Buffer:
+        self._candidate = self._chooser.current
+        self.method = self._packing.numbers[self._candidate]
+        if self.method not in self._failed:
+            try:
+                return self._encode(self.method, packet)
+            except (CodecError, PluginError) as error:
+                if not self.method:
+                    raise
+                # Never again: it may remember a packet that the decoder will not see.
+                why = f"{self._labels[self.method]} has failed: {error}"
+                # Replaced as a whole: another thread may be looking through it.
+                self._failed = {**self._failed, self.method: why}
+                self._packing.lose(self._candidate)
+        self._candidate = VERBATIM
+        self.method = 0
+        return self._encode(0, packet)
 
     def _passes(self, packet: memoryview) -> bool:
         """Whether a packet is sent as it is, because it looks as if nothing could pack it."""
@@ -341,8 +378,8 @@ def looks_random(packet: memoryview) -> bool:
     return len(set(bytes(packet[:: len(packet) // _BYTES | 1]))) >= _RANDOM
 
 
-def _samples(packet: memoryview, allowance: int) -> Iterator[memoryview]:
-    """A packet, where ``allowance`` bytes are so many; else pages from all over it.
+def _samples(packet: memoryview, page_size: int, allowance: int) -> Iterator[memoryview]:
+    """A packet, where ``allowance`` bytes are so many; else whole pages from all over it.
 
     Of these others each time: an encoder has not seen them yet. Neighbours stay together, for they
     are alike.
@@ -350,9 +387,11 @@ def _samples(packet: memoryview, allowance: int) -> Iterator[memoryview]:
     if allowance >= len(packet) > SAMPLE:
         yield packet
         return
-    piece = SAMPLE // _PIECES
-    for at in range(0, max(1, len(packet) // _PIECES), piece):
-        ends = range(at, len(packet), max(piece, len(packet) // _PIECES))
+    piece = max(SAMPLE // _PIECES, page_size)
+    # From one piece to the next: a part of the packet, to the page.
+    step = max(piece, len(packet) // _PIECES // page_size * page_size)
+    for at in range(0, step - piece + 1, piece):
+        ends = range(at, len(packet), step)
         yield memoryview(b"".join(packet[each : each + piece] for each in ends))
 
 

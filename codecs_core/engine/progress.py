@@ -176,7 +176,9 @@ class Progress:
         hardware = total.get(HARDWARE_PACKETS)
         if hardware is None:
             return None
-        return hardware / max(1, hardware + total.get(SOFTWARE_PACKETS, 0))
+        served = hardware + total.get(SOFTWARE_PACKETS, 0)
+        # Where there was a choice, others have served packets, too.
+        return hardware / max(1, served, sum(self.methods.values()))
 
     @property
     def eta(self) -> float | None:

@@ -157,10 +157,10 @@ class Egress(Relay):
                 onward = migration.keeper.keep(onward, init.channel)
             # The source's own init follows, for the destination.
             onward.send([stranger.data])
+            transcoder: Transcoder = Compressor(migration.packing, checksum=self._checksum)
         except BaseException:
             onward.close()
             raise
-        transcoder: Transcoder = Compressor(migration.packing, checksum=self._checksum)
         bridge.add_channel(init.channel, stranger.link, onward, transcoder)
 
 

@@ -164,10 +164,10 @@ class Ingress(Relay):
         onward = dial(self._onward, self._timeout)
         try:
             onward.send([data])
+            transcoder: Transcoder = Restorer(
+                migration.methods, self._geometry, checksum=migration.checksum
+            )
         except BaseException:
             onward.close()
             raise
-        transcoder: Transcoder = Restorer(
-            migration.methods, self._geometry, checksum=migration.checksum
-        )
         bridge.add_channel(own.channel, inbound, onward, transcoder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 
@@ -12,7 +13,7 @@ from benchmarks import processes
 from benchmarks.compare.chain import chain
 from benchmarks.compare.link import Link
 from benchmarks.compare.ours import Bare, Copy, Encode, Ours
-from benchmarks.compare.pipes import Absent, Pipe
+from benchmarks.compare.pipes import Absent, Iperf3, Pipe
 from benchmarks.compare.run import Contender, Failed, Missing, Scene
 
 SIZE = 4 << 20
@@ -28,8 +29,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 @pytest.mark.parametrize(
     "contender",
-    [Ours(), Ours("zstd", channels=3, settings={"checksum": False}), Ours("zstd", stream=True)],
-    ids=["none", "zstd", "stream"],
+    [
+        Ours(),
+        Ours("zstd", channels=3, settings={"checksum": False}),
+        Ours("zstd", stream=True),
+        Ours("auto"),
+    ],
+    ids=["none", "zstd", "stream", "auto"],
 )
 def test_the_engine_moves_it_all(contender: Ours, scene: Scene) -> None:
     run = contender.run(scene)
@@ -37,7 +43,7 @@ def test_the_engine_moves_it_all(contender: Ours, scene: Scene) -> None:
     assert run.seconds > 0
     assert run.told is not None and run.wire is not None
     # Half of the pages are zero.
-    assert (run.told > SIZE // 2) is (contender.codec == "none")
+    assert (run.told > SIZE // 2) is (contender.codec == "none") or contender.codec == "auto"
     assert run.wire >= run.told
     for end in (run.near, run.far):
         assert end.cpu > 0
@@ -52,6 +58,14 @@ def test_the_engine_moves_it_all(contender: Ours, scene: Scene) -> None:
 def test_what_bounds_it(contender: Contender, size: int, scene: Scene) -> None:
     run = contender.run(scene)
     assert run.size == size and run.seconds > 0 and run.wire is None
+
+
+@pytest.mark.skipif(shutil.which("iperf3") is None, reason="needs iperf3")
+def test_what_several_processes_carry_is_added_up(scene: Scene) -> None:
+    run = Iperf3(channels=1, seconds=1, processes=2).run(scene)
+    assert run.wire is not None and run.wire >= run.size > 0
+    assert 0.5 < run.seconds < 10
+    assert run.near.cpu > 0 and run.far.cpu > 0
 
 
 def test_a_codec_that_is_not_there(scene: Scene) -> None:

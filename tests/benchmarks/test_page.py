@@ -31,6 +31,7 @@ def results() -> dict[str, Any]:
             "date": "2026-01-02", "commit": "abc", "cpu": "A processor", "cpus": 2,
             "kernel": "6.1", "load": 0.25, "python": "3.11.2",
             "versions": {"QEMU": "QEMU 7.2", "pigz": ""},
+            "codecs": {"zstd": "libzstd 1.5.7", "lz4": "liblz4 1.9.4"},
         },
         "settings": {"mib": 512, "rounds": 5},
         "start": {"import": 0.002, "help": 0.05},
@@ -96,6 +97,7 @@ def test_the_run_says_where_when_and_with_what() -> None:
         "load 0.2 ",
         "512 MiB, 5 rounds",
         "QEMU 7.2.",
+        "The codecs' own: lz4: liblz4 1.9.4; zstd: libzstd 1.5.7.",
         "2 ms",
     ):
         assert each in shown

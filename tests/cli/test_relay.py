@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.conftest import MainStream
+from tests.gateway.conftest import ChannelWriter
+from tests.gateway.test_relay import Destination
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Result
@@ -28,7 +33,10 @@ def start() -> Iterator[Callable[..., Any]]:
 
         def run(*arguments: str) -> subprocess.Popen[str]:
             process = subprocess.Popen(
-                [MULTIFD, "relay", *arguments], stderr=subprocess.PIPE, text=True
+                [MULTIFD, "relay", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             stack.enter_context(process)
             stack.callback(process.kill)
@@ -124,3 +132,60 @@ def test_an_egress_is_no_sender(multifd: Multifd, tmp_path: Path) -> None:
                 assert "multifd relay ingress" in egress.stderr.readline()
             egress.terminate()
         assert receiver.wait(60) == 1
+
+
+def test_auto_between_two_relays(start: Callable[..., Any], tmp_path: Path) -> None:
+    """The destination gets the source's packets, and both relays tell what served them."""
+    link = f"unix:{tmp_path}/link"
+    destination = Destination(tmp_path / "on")
+    destination.expected = 2
+    channels = {}
+    for number in range(destination.expected):
+        channel = ChannelWriter(number)
+        for each in range(30):
+            channel.send({each: 65 + each, each + 50: 66, 200: 0}, number=each).sync(each)
+        channels[number] = bytes(channel.data)
+    try:
+        ingress = start("ingress", "--listen", link, "--connect", f"unix:{tmp_path}/on", "--json")
+        egress = start(
+            "egress", "--listen", f"unix:{tmp_path}/in", "--connect", link, "--json",
+            "--multifd-compression", "auto", "--multifd-qatzip-backend", "software",
+        )  # fmt: skip
+        with ExitStack() as stack:
+            sources = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]
+            for each in sources:
+                each.settimeout(60)
+                each.connect(str(tmp_path / "in"))
+            main, *others = sources
+            main.sendall(bytes(MainStream().start({"pc.ram": 1 << 20}).end().data))
+            for each, data in zip(others, channels.values(), strict=True):
+                each.sendall(data)
+                each.shutdown(socket.SHUT_WR)
+            main.shutdown(socket.SHUT_WR)
+            while main.recv(1 << 16):
+                pass
+        for each in (egress, ingress):
+            each.terminate()
+        left, came = (json.loads(each.communicate(timeout=60)[0]) for each in (egress, ingress))
+    finally:
+        destination.close()
+    assert destination.channels() == channels
+    assert left["error"] is came["error"] is None
+    assert left["methods"] == came["methods"]
+    assert sum(left["methods"].values()) == 60
+
+
+@pytest.mark.parametrize("command", ["relay egress", "migrate"])
+def test_levels_are_for_auto_to_choose(multifd: Multifd, tmp_path: Path, command: str) -> None:
+    (tmp_path / "qmp").touch()
+    places = {
+        "relay egress": ("--listen", f"unix:{tmp_path}/in", "--connect", "tcp:h:1"),
+        "migrate": ("--qmp", str(tmp_path / "qmp"), "--to", "tcp:h:1"),
+    }
+    result = multifd(
+        *command.split(), *places[command],
+        "--multifd-compression", "auto", "--multifd-zstd-level", "3",
+    )  # fmt: skip
+    assert result.status == 2
+    assert "--multifd-zstd-level is for --multifd-compression auto to choose" in result.err
+    assert "Traceback" not in result.err

@@ -122,6 +122,18 @@ def test_a_guest_moves(hosts: Hosts, codec: str, channels: int) -> None:
     hosts.assert_clean()
 
 
+def test_a_guest_moves_by_what_its_channels_choose(hosts: Hosts) -> None:
+    accept, address = hosts.accept()
+    migrate = hosts.migrate(address, "--multifd-compression", "auto")
+    left: dict[str, Any] = json.loads(migrate.end(0)[0])
+    came: dict[str, Any] = json.loads(accept.end(0)[0])
+    assert left["status"] == came["status"] == "completed"
+    assert left["methods"] == came["methods"]
+    assert sum(left["methods"].values()) > 0
+    hosts.destination.wait_for_rounds()
+    hosts.assert_clean()
+
+
 def test_a_migration_is_watched(hosts: Hosts) -> None:
     """By its metrics, from both sides."""
     places = [f"unix:{hosts.place}/{side}.metrics" for side in ("egress", "ingress")]

@@ -14,6 +14,7 @@ import pytest
 
 from codecs_core import (
     CodecError,
+    CodecUnavailable,
     Geometry,
     ProtocolError,
     Receiver,
@@ -24,8 +25,17 @@ from codecs_core import (
 from codecs_core.cli.progress import summary
 from codecs_core.codec import DEFAULT_GEOMETRY
 from codecs_core.engine.adapt import Chooser
+from codecs_core.engine.costs import SAMPLE
 from codecs_core.engine.methods import Adaptive
-from codecs_core.engine.packing import AdaptivePacker, Packer, Packing, Unpacker, looks_random
+from codecs_core.engine.packing import (
+    AdaptivePacker,
+    Packer,
+    Packing,
+    Unpacker,
+    _samples,
+    looks_random,
+)
+from codecs_core.transport.link import Link
 from codecs_core.wire import control
 
 from .conftest import Peer, Running, packet
@@ -195,7 +205,6 @@ class TestHostileSender:
             ({"methods": [control.Method(0, "zstd", {})]}, "offers codec 'zstd' as method 0"),
             ({"methods": [METHODS[0]] * 2}, "offers codec 'none' as method 0"),
             ({"methods": METHODS, "codec": "zstd"}, "and codec 'zstd'"),
-            ({"methods": [METHODS[0], control.Method(2, "zstd", {"level": 99})]}, "not 99"),
         ],
     )
     def test_offers_that_are_refused(
@@ -283,3 +292,103 @@ class TestPackers:
         assert set(packer.packets) <= {"none", "zstd"}
         assert packing.costs.lost == {1}
         packer.close()
+
+    def test_a_codec_that_makes_nothing_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing would be the best ratio of all."""
+        lz4 = get_codec("lz4")
+        encoder = type(lz4.encoder())
+        monkeypatch.setattr(encoder, "encode", lambda *_: b"")
+        packing = Packing({0: get_codec("none"), 31: lz4}, DEFAULT_GEOMETRY, adaptive=True)
+        packer = packing.packer()
+        for at in range(4):
+            packer.encode(memoryview(text(4))[at * PACKET :][:PACKET])
+        assert packer.packets == {"none": 4}
+        assert packing.costs.lost == {1}
+        packer.close()
+
+    @pytest.mark.parametrize("page_size", [512, 4096, 1 << 17, 1 << 21])
+    def test_samples_are_whole_pages(self, page_size: int) -> None:
+        for pages in range(1, 1 + min(128, (1 << 21) // page_size)):
+            packet = memoryview(bytes(pages * page_size))
+            sizes = [len(each) for each in _samples(packet, page_size, 0)]
+            assert sizes
+            assert all(size and size % page_size == 0 for size in sizes), (pages, sizes)
+            assert sum(sizes) <= len(packet)
+
+
+class TestFailing:
+    """A codec that works at first, and then does not: what was sent before must still decode."""
+
+    @pytest.fixture
+    def transfer_with(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Any]:
+        def run(error: Exception) -> Any:
+            encoder = type(get_codec("zstd").encoder())
+            encode = encoder.encode
+            left = iter(range(6))
+
+            def failing(session: Any, packet: memoryview) -> Any:
+                payload = encode(session, packet)
+                if len(packet) == PACKET and next(left, None) is None:
+                    raise error
+                return payload
+
+            monkeypatch.setattr(encoder, "encode", failing)
+            monkeypatch.setattr("codecs_core.engine.packing.Chooser", Stubborn)
+            data = text(60)
+            copy, sent, received = transfer("tcp:127.0.0.1:0", data, codec=SEVERAL)
+            assert copy == data
+            assert sent.methods == received.methods
+            return sent
+
+        return run
+
+    @pytest.mark.parametrize(
+        "error",
+        [CodecError("the device was reset"), CodecUnavailable("the device was reset", name="zstd")],
+    )
+    def test_is_done_without(
+        self, transfer_with: Callable[[Exception], Any], error: Exception
+    ) -> None:
+        sent = transfer_with(error)
+        assert sent.methods["zstd"] + sent.methods["zstd level 3"] == 6
+        assert sum(sent.methods.values()) == 60
+        reasons = " ".join(each.reason for each in sent.channels)
+        assert "; zstd has failed: the device was reset" in reasons
+
+    def test_a_defect_is_an_error(self, transfer_with: Callable[[Exception], Any]) -> None:
+        with pytest.raises(ZeroDivisionError):
+            transfer_with(ZeroDivisionError("of the plugin's"))
+
+
+@pytest.mark.parametrize("geometry", [Geometry(4096, 4096), Geometry(512, 2048)])
+def test_small_packets_are_compressed_too(
+    geometry: Geometry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are all there is to learn from."""
+    known: list[bool] = []
+
+    class Telling(Chooser):
+        def sampled(self, seconds: float, size: int = SAMPLE) -> None:
+            super().sampled(seconds, size)
+            known.append(self._model.costs.known(1))
+
+    monkeypatch.setattr("codecs_core.engine.packing.Chooser", Telling)
+    monkeypatch.setattr(Link, "near", False)
+    data = text(1)
+    copy, _, _ = transfer("tcp:127.0.0.1:0", data, codec=SEVERAL, geometry=geometry)
+    assert copy == data
+    assert any(known)
+
+
+def test_a_receiver_that_insists_on_a_device_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does without that codec; the transfer does not end with the first packet of it."""
+
+    def decoder(codec: Any, geometry: Geometry = DEFAULT_GEOMETRY) -> Any:
+        raise CodecUnavailable("there is no device", name="lz4")
+
+    monkeypatch.setattr(type(get_codec("lz4")), "decoder", decoder)
+    monkeypatch.setattr("codecs_core.engine.packing.Chooser", Stubborn)
+    data = text(24)
+    copy, sent, _ = transfer("tcp:127.0.0.1:0", data, codec=SEVERAL)
+    assert copy == data
+    assert set(sent.methods) == {"none", "zstd", "zstd level 3", "zlib"}

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from codecs_core import Codec, ProtocolError, UsageError, get_codec, parameter
+from codecs_core import (
+    Codec,
+    CodecUnavailable,
+    ProtocolError,
+    UsageError,
+    get_codec,
+    parameter,
+)
 from codecs_core.engine.methods import Adaptive, agreed, answered, choice, label, offered
 from codecs_core.wire import control
 
@@ -92,10 +99,28 @@ def test_offers_without_sense(methods: list[tuple[int, str]], message: str) -> N
         answered(hello(methods=offer))
 
 
-def test_a_parameter_out_of_range_is_refused() -> None:
-    offer = [control.Method(0, "none", {}), control.Method(2, "zstd", {"level": 99})]
-    with pytest.raises(UsageError, match="between 0 and 20, not 99"):
-        answered(hello(methods=offer))
+@pytest.mark.parametrize("parameters", [{"level": 99}, {"level": "3"}, {"window": 20}])
+def test_parameters_of_another_version_are_left_out(parameters: dict[str, int | str]) -> None:
+    """The sender's plugin may be newer; the other methods are as good as before."""
+    offer = [control.Method(0, "none", {}), control.Method(2, "zstd", parameters)]
+    offer.append(control.Method(31, "zstd", {"level": 3}))
+    assert answered(hello(methods=offer)).keys() == {0, 31}
+
+
+def test_own_parameters_that_do_not_fit_are_an_error() -> None:
+    offer = [control.Method(0, "none", {}), control.Method(16, "qatzip", {})]
+    with pytest.raises(UsageError, match="not 'coal'"):
+        answered(hello(methods=offer), {"qatzip": {"multifd-qatzip-backend": "coal"}})
+
+
+def test_what_cannot_decode_here_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of a device that the receiver insists on, say."""
+
+    def decoder(codec: Codec, geometry: object = None) -> object:
+        raise CodecUnavailable("there is no device", name="lz4")
+
+    monkeypatch.setattr(type(get_codec("lz4")), "decoder", decoder)
+    assert answered(hello()).keys() == {0, 2, 31}
 
 
 def test_methods_beside_one_codec_are_refused() -> None:

@@ -57,3 +57,13 @@ def test_a_snapshot_does_not_change_with_the_session() -> None:
     session.counts[HARDWARE_PACKETS] = 5
     assert before.statistics[HARDWARE_PACKETS] == 0
     assert before.hardware_share == 0.0
+
+
+def test_packets_of_other_codecs_are_not_the_devices() -> None:
+    """With ``auto`` the codec that may use a device is one of several."""
+    session = Counting(**{HARDWARE_PACKETS: 3, SOFTWARE_PACKETS: 1})
+    served = {"none": 8, "qatzip": 4}
+    channel = ChannelProgress.of(0, Counters(), session, served)
+    done = Progress("auto", 4096, 1.0, None, 0, 0, (channel,))
+    assert done.hardware_share == 0.25
+    assert "25% of the packets in hardware" in summary(done)

@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--plans", type=int, default=100, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the first plan (%(default)s)")
     parser.add_argument("--jobs", type=int, default=8, help="plans at a time (%(default)s)")
+    parser.add_argument("--codec", help="instead of each plan's own: auto, say")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every plan")
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.plans)
@@ -27,7 +28,8 @@ def main() -> int:
     struck: Counter[str] = Counter()
     failed = 0
     started = time.monotonic()
-    for verdict in carry_out(map(planned, seeds), options.jobs):
+    plans = (planned(seed, options.codec) for seed in seeds)
+    for verdict in carry_out(plans, options.jobs):
         ends[verdict.end] += 1
         struck.update(each.split()[0] for each in verdict.fired)
         if options.verbose or verdict.wrong:
@@ -35,6 +37,7 @@ def main() -> int:
         if verdict.wrong:
             failed += 1
             again = f"python -m tests.faults --plans 1 --seed {verdict.plan.seed}"
+            again += f" --codec {options.codec}" if options.codec else ""
             print(f"    again: {again}", flush=True)
     took = time.monotonic() - started
     print(f"{len(seeds)} plans, seeds {seeds[0]} to {seeds[-1]}, {took:.0f} s: {failed} failed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 
 from . import native, relay
 from .plan import Plan, plan_of, relay_plan_of
@@ -16,9 +17,10 @@ RELAYS = 4
 """Every how manyth plan is a migration through relays."""
 
 
-def planned(seed: int) -> Plan:
-    """The plan of a seed, whatever kind of plan it is."""
-    return relay_plan_of(seed) if seed % RELAYS == 0 else plan_of(seed)
+def planned(seed: int, codec: str | None = None) -> Plan:
+    """The plan of a seed, whatever kind of plan it is; ``codec`` instead of the seed's own."""
+    plan = relay_plan_of(seed) if seed % RELAYS == 0 else plan_of(seed)
+    return plan if codec is None else replace(plan, codec=codec)
 
 
 def run(plan: Plan) -> Verdict:

@@ -14,12 +14,20 @@ from .plan import Fault, Kind
 from .proxy import Proxy
 
 SAMPLE = range(1, 41)
+AUTO_SAMPLE = range(101, 117)
 Through = Callable[..., AbstractContextManager[tuple[socket.socket, socket.socket]]]
 
 
 def test_a_sample_of_plans() -> None:
     """`python -m tests.faults --plans 500` carries out more."""
     wrong = [str(each) for each in carry_out(map(planned, SAMPLE), jobs=10) if each.wrong]
+    assert wrong == []
+
+
+def test_a_sample_with_a_codec_chosen_for_every_packet() -> None:
+    """`python -m tests.faults --codec auto` carries out more."""
+    plans = [planned(seed, "auto") for seed in AUTO_SAMPLE]
+    wrong = [str(each) for each in carry_out(plans, jobs=10) if each.wrong]
     assert wrong == []
 
 

@@ -13,15 +13,18 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from codecs_core import CodecsCoreError, ProtocolError, get_codec
+from codecs_core import CodecsCoreError, CodecUnavailable, ProtocolError, get_codec
 from codecs_core.codec import Geometry
 from codecs_core.engine.adapt import Chooser
 from codecs_core.engine.methods import method_of
+from codecs_core.gateway import egress as egress_module
+from codecs_core.gateway import ingress as ingress_module
 from codecs_core.gateway import relay as relay_module
 from codecs_core.gateway.egress import Egress, owner_of
 from codecs_core.gateway.ingress import Ingress
 from codecs_core.gateway.relay import Migration
 from codecs_core.gateway.transcode import Restorer
+from codecs_core.transport.link import Link
 from codecs_core.wire.channel import ChannelParser
 from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader
 from tests.conftest import MainStream, Recorded
@@ -466,3 +469,32 @@ def test_an_ingress_refuses_a_method_that_was_not_agreed_on() -> None:
     with pytest.raises(ProtocolError, match="packet 3: method 31, but method 0, 2 were agreed"):
         restorer.recode(header, raw, memoryview(b"something"))
     restorer.close()
+
+
+@pytest.mark.parametrize("side", ["egress", "ingress"])
+def test_a_channel_that_cannot_be_coded_leaves_no_connection_behind(
+    pair: Callable[..., Pair], channel: Any, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    """The connection onward is made by then."""
+    module = egress_module if side == "egress" else ingress_module
+    dialled: list[Link] = []
+    dial = module.dial
+
+    def dial_and_keep(*arguments: Any) -> Link:
+        dialled.append(dial(*arguments))
+        return dialled[-1]
+
+    def none_left(*_: Any, **__: Any) -> None:
+        raise CodecUnavailable("every instance of the device is in use", name="zstd")
+
+    monkeypatch.setattr(module, "dial", dial_and_keep)
+    monkeypatch.setattr(module, "Compressor" if side == "egress" else "Restorer", none_left)
+    relays = pair()
+    main = relays.connect()
+    main.sendall(bytes(MainStream().start({"pc.ram": 1 << 20}).data))
+    relays.connect().sendall(channel(0).send({1: 7}).data)
+    assert main.recv(1) == b""
+    relays.wait(2)
+    assert any("every instance" in str(each.error) for each in relays.ended)
+    assert len(dialled) == 2
+    assert [each.fileno() for each in dialled] == [-1, -1]
