@@ -24,6 +24,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from codecs_core.cli.output import Command, printable
+from codecs_core.cli.rates import Count, Seconds
 from codecs_core.codec import Parameter
 from codecs_core.errors import UsageError
 from codecs_core.none import NoneCodec
@@ -128,7 +129,8 @@ class CodecCommand(click.Command):
             ),
             click.Option(
                 ["--multifd-channels"],
-                type=click.IntRange(1, 255),
+                type=Count(1, 255),
+                metavar="N",
                 default=2,
                 show_default=True,
                 help="How many connections carry the pages, with a thread for each.",
@@ -199,9 +201,9 @@ def timeout_option(command: Command) -> Command:
     """Add ``--timeout`` to a command; its callback receives ``timeout: float``, in seconds."""
     return click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, min_open=True),
         metavar="SECONDS",
-        default=30.0,
+        default=30,
         show_default=True,
         help="How long the peer may be silent; one that lives shows it more often.",
     )(command)
@@ -211,9 +213,9 @@ def retry_option(command: Command) -> Command:
     """Add ``--retry-for`` to a command; its callback receives ``retry_for: float``, in seconds."""
     return click.option(
         "--retry-for",
-        type=click.FloatRange(min=0, max=86400),
+        type=Seconds(min=0, max=86400),
         metavar="SECONDS",
-        default=30.0,
+        default=30,
         show_default=True,
         help="How long a lost connection may take to be made again; 0: it is not.",
     )(command)

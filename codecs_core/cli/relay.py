@@ -31,6 +31,7 @@ __all__ = ["command"]
 
 @click.group(
     "relay",
+    no_args_is_help=False,
     help="""Compress the migration of a QEMU on its way to another.
 
     \b
@@ -58,6 +59,7 @@ def _places(command: Command) -> Command:
 
 @command.command(
     "egress",
+    short_help="Take migrations from a source QEMU, and send them on.",
     cls=CodecCommand,
     adaptive=True,
     channels=False,
@@ -117,6 +119,7 @@ def egress(
 
 @command.command(
     "ingress",
+    short_help="Take what egress sends, and hand it to a destination QEMU.",
     epilog="""\
     \b
     Example, on the destination's host:
