@@ -136,6 +136,18 @@ def test_architecture_names_every_part() -> None:
     assert {part for part in parts if part[0] != "_"} - rows == set()
 
 
+def test_the_first_page_has_the_figures_of_the_benchmarks() -> None:
+    """Within what was measured there, to a tenth."""
+    page, benchmarks = ((ROOT / f"docs/{name}.md").read_text() for name in ("index", "benchmarks"))
+    row = r"^\| guest \| (\w+) \| multifd \| (.+?) \| rate \| \S+ \| (\S+) to (\S+) \|"
+    spreads = {tuple(each[:2]): each[2:] for each in re.findall(row, benchmarks, re.MULTILINE)}
+    figures = re.findall(r"^\| (\w+) \| (.+) \| ([\d.]+) × \|$", page, re.MULTILINE)
+    assert len(figures) > 5
+    for codec, against, figure in figures:
+        low, high = map(float, spreads[codec, against])
+        assert low - 0.05 <= float(figure) <= high + 0.05, (codec, against)
+
+
 def test_wire_format_names_every_control_message() -> None:
     page = (ROOT / "docs/wire-format.md").read_text()
     rows = dict(re.findall(r"^\| (\d+) \| ([A-Z]+) \|", page, re.MULTILINE))
