@@ -59,8 +59,9 @@ class CodecCommand(click.Command):
     The callback receives ``multifd_channels: int``; the codec is had by `chosen_codec`. With
     ``local_only=True`` the options are those of the codecs' local parameters alone, which
     `local_parameters` returns: the other end chooses the rest. With ``channels=False`` their number
-    is not for this command to choose; ``default`` is the codec where none is named. With
-    ``adaptive=True`` the codec may be ``auto``, and is had by `choice_of`.
+    is not for this command to choose; ``default`` is the codec where none is named, or
+    ``otherwise`` tells users how it is chosen then. With ``adaptive=True`` the codec may be
+    ``auto``, and is had by `choice_of`.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class CodecCommand(click.Command):
         local_only: bool = False,
         channels: bool = True,
         default: str | None = NoneCodec.name,
+        otherwise: str = "",
         adaptive: bool = False,
         **settings: Any,
     ) -> None:
@@ -76,6 +78,7 @@ class CodecCommand(click.Command):
         self.local_only = local_only
         self.channels = channels
         self.default = default
+        self.otherwise = otherwise
         self.adaptive = adaptive
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -121,7 +124,7 @@ class CodecCommand(click.Command):
                 ["--multifd-compression"],
                 metavar="CODEC",
                 default=self.default,
-                show_default=self.default is not None,
+                show_default=self.otherwise or self.default is not None,
                 expose_value=False,
                 callback=_remember_name,
                 shell_complete=lambda ctx, parameter, incomplete: _matching(names, incomplete),

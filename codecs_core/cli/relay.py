@@ -51,10 +51,14 @@ def _places(command: Command) -> Command:
     command = uri_option("--connect", required=True, help="Where connections are led on to.")(
         command
     )
-    command = uri_option("--listen", required=True, help="Where connections are taken in.")(command)
-    return click.option(
+    return uri_option("--listen", required=True, help="Where connections are taken in.")(command)
+
+
+def _manner(command: Command) -> Command:
+    command = click.option(
         "--json", "as_json", is_flag=True, help="Print a JSON object for each migration, on a line."
-    )(timeout_option(command))
+    )(command)
+    return timeout_option(command)
 
 
 @command.command(
@@ -79,6 +83,7 @@ def _places(command: Command) -> Command:
 @tls_options(listens=False)
 @insecure_option
 @monitoring_options("egress")
+@_manner
 @click.pass_context
 def egress(
     ctx: click.Context,
@@ -133,6 +138,7 @@ def egress(
 @tls_options(listens=True)
 @insecure_option
 @monitoring_options("ingress")
+@_manner
 def ingress(
     listen: str,
     connect: str,
