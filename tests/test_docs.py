@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -148,10 +149,28 @@ def test_the_first_page_has_the_figures_of_the_benchmarks() -> None:
         assert low - 0.05 <= float(figure) <= high + 0.05, (codec, against)
 
 
-def test_wire_format_names_every_control_message() -> None:
+def test_wire_format_has_every_control_message_with_its_fields_and_limit() -> None:
     page = (ROOT / "docs/wire-format.md").read_text()
-    rows = dict(re.findall(r"^\| (\d+) \| ([A-Z]+) \|", page, re.MULTILINE))
-    assert rows == {str(each.value): each.name for each in control.Type}
+    rows = {
+        cells[2].strip(): cells
+        for line in re.findall(r"^\| \d+ \| [A-Z]+ \|.*", page, re.MULTILINE)
+        for cells in [line.split("|")]
+    }
+    messages: dict[control.Type, Any] = {
+        each.type: each
+        for each in vars(control).values()
+        if isinstance(getattr(each, "type", None), control.Type)
+    }
+    assert set(messages) == set(control.Type)
+    assert set(rows) == {each.name for each in control.Type}
+    for kind, message in messages.items():
+        _, number, _, _, body, limit, _ = rows[kind.name]
+        count, unit = limit.split()
+        assert int(number) == kind.value
+        assert int(count) << {"KiB": 10, "MiB": 20}[unit] == message.limit
+        if kind is not control.Type.DATA:  # its body is the data
+            named = set(re.findall(r"`(\w+)`", body))
+            assert set(message.__struct_fields__) - named == set(), kind.name
 
 
 @pytest.mark.parametrize("codec", ["qatzip", "qpl"])
