@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +45,7 @@ PARTS = {
     "testing": {*CORE, "oneshot", "stream"},
     "scaffold": CORE,
     "cli": {
-        *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing", "scaffold"}),
+        *(CORE | {"oneshot", "stream", "hardware", "accelerator", "scaffold"}),
         *("wire", "memory", "transport", "engine", "gateway", "forecast", "monitor"),
     },
     "__main__": {"cli"},
@@ -111,6 +113,17 @@ def test_the_rules_have_no_way_round() -> None:
             seen |= rest
             rest = {below for each in rest for below in PARTS[each] if below != each} - seen
         assert part not in seen, part
+
+
+@parametrize_modules(MODULES)
+def test_what_is_imported_is_declared(module: Path) -> None:
+    """Only the conformance kit may need what its extra installs."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    extras = ("testing",) if part_of(module) == "testing" else ("metrics", "plot")
+    lists = (project["dependencies"], *(project["optional-dependencies"][each] for each in extras))
+    declared = {re.split(r"[.>]", each)[0].replace("-", "_") for part in lists for each in part}
+    used = {name.split(".")[0] for name in imports(ast.parse(module.read_text()))}
+    assert used - declared - sys.stdlib_module_names - {"codecs_core"} == set()
 
 
 @parametrize_modules(MODULES)

@@ -31,7 +31,7 @@ def sections(figures: Json, plots: dict[str, str]) -> dict[str, str]:
     for name in SECTIONS:
         groups = [each for each in figures["groups"] if each["section"] == name]
         if groups:
-            picture = f"![{name}]({plots[name]})\n" if name in plots else ""
+            picture = f"![Rates: {name}]({plots[name]})\n" if name in plots else ""
             found[name] = "\n".join(filter(None, (_rows(groups), _quotients(groups), picture)))
     return found
 

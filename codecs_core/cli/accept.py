@@ -15,6 +15,7 @@ from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import timeout_option
 from codecs_core.cli.output import json_option, print_json, printable
 from codecs_core.cli.progress import live, migration, migration_summary
+from codecs_core.cli.rates import Count
 from codecs_core.cli.tls import insecure_option, tls_options
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ __all__ = ["command"]
 @uri_option("--listen", required=True, help="Where 'multifd migrate' connects.")
 @click.option(
     "--multifd-channels",
-    type=click.IntRange(1, 255),
+    type=Count(1, 255),
+    metavar="N",
     default=2,
     show_default=True,
     help="The source's channels, where a plain 'relay egress' does not tell.",

@@ -13,7 +13,7 @@ from codecs_core.cli.completion import uri_option
 from codecs_core.cli.devices import print_obstacles, root_option
 from codecs_core.cli.output import json_option, print_json, printable
 from codecs_core.cli.plotting import check_plot, plot_option
-from codecs_core.cli.rates import rate_of, size_of
+from codecs_core.cli.rates import Count, Seconds, rate_of, size_of
 from codecs_core.cli.tls import tls_options
 from codecs_core.errors import CodecsCoreError, UsageError
 from codecs_core.hardware import accelerators, advise, inventory
@@ -67,7 +67,7 @@ _OF_A_FORECAST = {
 @click.option(
     "--multifd-channels",
     metavar="N",
-    type=click.IntRange(1, 255),
+    type=Count(1, 255),
     help="How many channels there are to be.  [default: what the codec needs]",
 )
 @click.option("--measure", is_flag=True, help="Run every codec for a second, and predict.")
@@ -92,7 +92,7 @@ _OF_A_FORECAST = {
 @click.option(
     "--downtime-limit",
     metavar="SECONDS",
-    type=click.FloatRange(min=0.001, max=2000),
+    type=Seconds(min=0.001, max=2000),
     default=0.3,
     show_default=True,
     help="How long the guest may stand still.",
@@ -100,7 +100,7 @@ _OF_A_FORECAST = {
 @click.option(
     "--peer-cpus",
     metavar="N",
-    type=click.IntRange(1, 65536),
+    type=Count(1, 65536),
     help="CPUs of the other host.  [default: as many as here]",
 )
 @click.option("--one-host", is_flag=True, help="Both ends are on this host, and share its CPUs.")

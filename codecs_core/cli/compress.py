@@ -43,6 +43,7 @@ def _digits(command: Command) -> Command:
     cls=CodecCommand,
     channels=False,
     default=None,
+    otherwise="that of gzip's format",
     epilog="""\
     \b
     Examples:

@@ -15,6 +15,7 @@ __all__ = ["command"]
     cls=CodecCommand,
     channels=False,
     default=None,
+    otherwise="told by how a file begins",
     epilog="""\
     \b
     Examples:

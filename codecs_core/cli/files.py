@@ -30,6 +30,7 @@ from codecs_core.cli.output import (
     size,
 )
 from codecs_core.cli.progress import live
+from codecs_core.cli.rates import Count
 from codecs_core.errors import CodecsCoreError, TransferError, UsageError
 from codecs_core.memory.output import OutputFile
 from codecs_core.registry import default_registry
@@ -86,7 +87,7 @@ def file_options(command: Command) -> Command:
             click.option(
                 "-p",
                 "--threads",
-                type=click.IntRange(1, 1024),
+                type=Count(1, 1024),
                 metavar="N",
                 help="How many threads work on a file.  [default: the processors]",
             ),

@@ -14,7 +14,7 @@ from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import CodecCommand, choice_of, retry_option, timeout_option
 from codecs_core.cli.output import Command, json_option, print_json, printable
 from codecs_core.cli.progress import live, migration, migration_summary
-from codecs_core.cli.rates import rate_of
+from codecs_core.cli.rates import Seconds, rate_of
 from codecs_core.cli.tls import tls_options
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def monitor_options(command: Command) -> Command:
 @click.option(
     "--downtime-limit",
     metavar="SECONDS",
-    type=click.FloatRange(min=0.001, max=2000),
+    type=Seconds(min=0.001, max=2000),
     help="How long the guest may stand still; by default as it is set.",
 )
 @tls_options(listens=False)

@@ -24,6 +24,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from codecs_core.cli.output import Command, printable
+from codecs_core.cli.rates import Count, Seconds
 from codecs_core.codec import Parameter
 from codecs_core.errors import UsageError
 from codecs_core.none import NoneCodec
@@ -58,8 +59,9 @@ class CodecCommand(click.Command):
     The callback receives ``multifd_channels: int``; the codec is had by `chosen_codec`. With
     ``local_only=True`` the options are those of the codecs' local parameters alone, which
     `local_parameters` returns: the other end chooses the rest. With ``channels=False`` their number
-    is not for this command to choose; ``default`` is the codec where none is named. With
-    ``adaptive=True`` the codec may be ``auto``, and is had by `choice_of`.
+    is not for this command to choose; ``default`` is the codec where none is named, or
+    ``otherwise`` tells users how it is chosen then. With ``adaptive=True`` the codec may be
+    ``auto``, and is had by `choice_of`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class CodecCommand(click.Command):
         local_only: bool = False,
         channels: bool = True,
         default: str | None = NoneCodec.name,
+        otherwise: str = "",
         adaptive: bool = False,
         **settings: Any,
     ) -> None:
@@ -75,6 +78,7 @@ class CodecCommand(click.Command):
         self.local_only = local_only
         self.channels = channels
         self.default = default
+        self.otherwise = otherwise
         self.adaptive = adaptive
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -120,7 +124,7 @@ class CodecCommand(click.Command):
                 ["--multifd-compression"],
                 metavar="CODEC",
                 default=self.default,
-                show_default=self.default is not None,
+                show_default=self.otherwise or self.default is not None,
                 expose_value=False,
                 callback=_remember_name,
                 shell_complete=lambda ctx, parameter, incomplete: _matching(names, incomplete),
@@ -128,7 +132,8 @@ class CodecCommand(click.Command):
             ),
             click.Option(
                 ["--multifd-channels"],
-                type=click.IntRange(1, 255),
+                type=Count(1, 255),
+                metavar="N",
                 default=2,
                 show_default=True,
                 help="How many connections carry the pages, with a thread for each.",
@@ -199,9 +204,9 @@ def timeout_option(command: Command) -> Command:
     """Add ``--timeout`` to a command; its callback receives ``timeout: float``, in seconds."""
     return click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, min_open=True),
         metavar="SECONDS",
-        default=30.0,
+        default=30,
         show_default=True,
         help="How long the peer may be silent; one that lives shows it more often.",
     )(command)
@@ -211,9 +216,9 @@ def retry_option(command: Command) -> Command:
     """Add ``--retry-for`` to a command; its callback receives ``retry_for: float``, in seconds."""
     return click.option(
         "--retry-for",
-        type=click.FloatRange(min=0, max=86400),
+        type=Seconds(min=0, max=86400),
         metavar="SECONDS",
-        default=30.0,
+        default=30,
         show_default=True,
         help="How long a lost connection may take to be made again; 0: it is not.",
     )(command)

@@ -1,4 +1,4 @@
-"""Rates and sizes on the command line: ``100Mbit/s``, ``12.5MB/s``, ``64GiB``."""
+"""Quantities on the command line: ``100Mbit/s``, ``12.5MB/s``, ``64GiB``, counts and seconds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ from typing import Final
 
 import click
 
-__all__ = ["rate_of", "size_of"]
+__all__ = ["Count", "Seconds", "rate_of", "size_of"]
 
 _RATE: Final = re.compile(r"(\d+(?:\.\d*)?)\s*(?:([kKMGT]?)(i?)(bit/s|bit|bps|B/s|B|))?")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d*)?)\s*([kKMGTPE]?)(i?B|)")
 _PREFIXES: Final = ("", "k", "m", "g", "t", "p", "e")
+
+
+class Count(click.IntRange):
+    """A number of things; click would call what is none no integer range."""
+
+    name = "number"
+
+
+class Seconds(click.FloatRange):
+    """A time; click would call what is none no float range."""
+
+    name = "number of seconds"
 
 
 def rate_of(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

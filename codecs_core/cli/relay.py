@@ -31,6 +31,7 @@ __all__ = ["command"]
 
 @click.group(
     "relay",
+    no_args_is_help=False,
     help="""Compress the migration of a QEMU on its way to another.
 
     \b
@@ -50,14 +51,19 @@ def _places(command: Command) -> Command:
     command = uri_option("--connect", required=True, help="Where connections are led on to.")(
         command
     )
-    command = uri_option("--listen", required=True, help="Where connections are taken in.")(command)
-    return click.option(
+    return uri_option("--listen", required=True, help="Where connections are taken in.")(command)
+
+
+def _manner(command: Command) -> Command:
+    command = click.option(
         "--json", "as_json", is_flag=True, help="Print a JSON object for each migration, on a line."
-    )(timeout_option(command))
+    )(command)
+    return timeout_option(command)
 
 
 @command.command(
     "egress",
+    short_help="Take migrations from a source QEMU, and send them on.",
     cls=CodecCommand,
     adaptive=True,
     channels=False,
@@ -77,6 +83,7 @@ def _places(command: Command) -> Command:
 @tls_options(listens=False)
 @insecure_option
 @monitoring_options("egress")
+@_manner
 @click.pass_context
 def egress(
     ctx: click.Context,
@@ -117,6 +124,7 @@ def egress(
 
 @command.command(
     "ingress",
+    short_help="Take what egress sends, and hand it to a destination QEMU.",
     epilog="""\
     \b
     Example, on the destination's host:
@@ -130,6 +138,7 @@ def egress(
 @tls_options(listens=True)
 @insecure_option
 @monitoring_options("ingress")
+@_manner
 def ingress(
     listen: str,
     connect: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +25,8 @@ from codecs_core.cli.tls import tls_options
 from codecs_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from codecs_core.engine.sender import Sender, Verify
     from codecs_core.transport.tls import TlsCredentials
 
@@ -98,6 +101,7 @@ def command(
     from codecs_core.cli.progress import drawn
     from codecs_core.engine.sender import Sender
 
+    _check_names(sources)
     chosen = ctx.get_parameter_source("multifd_channels") is not ParameterSource.DEFAULT
     sender = Sender(
         uri,
@@ -123,6 +127,19 @@ def command(
         print_json({"sources": list(sources), **done.as_dict()})
 
 
+def _name(source: str) -> str:
+    """What the receiver may call it."""
+    return STREAM_NAME if source == STREAM else os.path.basename(source)
+
+
+def _check_names(sources: Sequence[str]) -> None:
+    (name, times), *_ = Counter(map(_name, sources)).most_common(1)
+    if times > 1:
+        raise UsageError(
+            f"{times} sources have the name {name!r}; remedy: a transfer for each of them"
+        )
+
+
 def _add(sender: Sender, source: str) -> None:
     from codecs_core.memory.file import FileBlock
     from codecs_core.memory.stream import StreamSource
@@ -138,5 +155,5 @@ def _add(sender: Sender, source: str) -> None:
             f"{source} is a directory; remedy: tar -C {shlex.quote(place)} -c "
             f"{shlex.quote(name or '.')} | multifd send - URI, and multifd recv URI - | tar -x"
         )
-    name = os.path.basename(source)
+    name = _name(source)
     sender.add_block(name, FileBlock.open(source, name))

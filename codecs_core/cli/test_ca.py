@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from codecs_core.cli.output import json_option, print_json, printable
+from codecs_core.cli.rates import Count
 
 __all__ = ["command"]
 
@@ -38,7 +39,14 @@ __all__ = ["command"]
     show_default=True,
     help="The name of the end that dials, for --tls-authz.",
 )
-@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True)
+@click.option(
+    "--days",
+    type=Count(1, 3650),
+    metavar="N",
+    default=30,
+    show_default=True,
+    help="How long the certificates are valid.",
+)
 @json_option
 def command(
     directory: Path, server_names: tuple[str, ...], client_name: str, days: int, as_json: bool
@@ -51,7 +59,7 @@ def command(
 
     For real use let your own authority issue them, one client certificate for each client.
     """
-    from codecs_core.testing.authority import issue, make_authority
+    from codecs_core.transport.authority import issue, make_authority
 
     names = server_names or tuple(
         dict.fromkeys((socket.gethostname(), "localhost", "127.0.0.1", "::1"))

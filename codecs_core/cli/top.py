@@ -11,6 +11,7 @@ import click
 
 from codecs_core.cli.completion import complete_uri
 from codecs_core.cli.output import console, json_option, print_json
+from codecs_core.cli.rates import Seconds
 from codecs_core.errors import LinkError, LinkTimeout
 
 if TYPE_CHECKING:
@@ -34,18 +35,18 @@ __all__ = ["command"]
 @click.argument("uri", shell_complete=complete_uri)
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1, max=3600),
+    type=Seconds(min=0.1, max=3600),
     metavar="SECONDS",
-    default=1.0,
+    default=1,
     show_default=True,
     help="Between two looks.",
 )
 @click.option("--once", is_flag=True, help="Look once: the rates are those since the beginning.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
-    default=5.0,
+    default=5,
     show_default=True,
     help="How long an answer may take.",
 )

@@ -130,7 +130,7 @@ def test_page_and_pictures_on_disk(tmp_path: Path) -> None:
     )
     drawn = plots.draw_all(results(), target.parent)
     assert page.write(target, results(), drawn) == []
-    assert "![guest](compare-guest.svg)" in target.read_text()
+    assert "![Rates: guest](compare-guest.svg)" in target.read_text()
     assert target.read_text().count("Not part of this run.") == len(page.SECTIONS) - 2
     for name in ("guest", "channels"):
         assert (target.parent / f"compare-{name}.svg").read_text().startswith("<?xml")

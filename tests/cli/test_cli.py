@@ -88,6 +88,21 @@ class TestHelp:
         assert "--json" in result.out or "COMMAND" in result.out
         assert max(map(len, result.out.splitlines())) <= 80
 
+    @pytest.mark.parametrize("name", [*WRITTEN, "relay egress", "relay ingress"])
+    def test_says_something_of_every_option(self, name: str) -> None:
+        command: click.Command | None = cli.cli
+        for word in name.split():
+            assert isinstance(command, click.Group)
+            command = command.get_command(click.Context(command), word)
+        assert command is not None
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        assert [each.name for each in options if not (each.help or each.hidden)] == []
+
+    def test_a_relay_without_a_side_is_one_line(self, multifd: Multifd) -> None:
+        result = multifd("relay")
+        assert (result.status, result.out) == (2, "")
+        assert result.err == "multifd: error: Missing command; see 'multifd relay --help'\n"
+
     def test_no_command_is_forgotten(self) -> None:
         modules = [name for _, name, _ in pkgutil.iter_modules(cli.__path__)]
         commands = {

@@ -211,7 +211,8 @@ class TestNames:
         for name in ("a", "d/a"):
             (tmp_path / name).write_bytes(b"x")
         status, _, err = end(start("send", "a", "d/a", "tcp:127.0.0.1:1"))
-        assert (status, err) == (2, "multifd: error: block 'a' was added before\n")
+        remedy = "remedy: a transfer for each of them"
+        assert (status, err) == (2, f"multifd: error: 2 sources have the name 'a'; {remedy}\n")
 
     def test_a_directory_gets_the_line_that_sends_it(self, start: Start, tmp_path: Path) -> None:
         (tmp_path / "a dir").mkdir()

@@ -105,7 +105,7 @@ class QatzipCodec(Codec):
             return Availability(False, reason=reason, remedy=REMEDY)
         built = build_info()
         if not built.built:
-            return Availability(backend=f"software ({software}); {built.reason}")
+            return Availability(backend=f"software ({software}); libqatzip: {built.reason}")
         if hardware().found:
             return Availability(backend=f"hardware (libqatzip {built.version})")
         missing = ", no device" if library_loads() else " is not installed"
