@@ -29,11 +29,6 @@ MAX_BUFFER: Final = 2**31 - 1
 """The largest chunk in bytes, in the manner of numcodecs: more is neither encoded nor decoded."""
 
 
-_PLAUSIBLE: Final = 1000
-"""How many times its own size a chunk may say that it decodes to and have that allocated at once;
-one that says more is decoded piece by piece."""
-
-
 def name_of(identifier: str) -> str:
     """``qatzip`` of ``codecs_core.qatzip``."""
     return identifier.removeprefix(f"{ID}.")
@@ -77,13 +72,7 @@ def decode(codec: Codec, buffer: Any, max_length: int = MAX_BUFFER) -> bytes:
 
     Raises `CorruptPayload` where it is damaged, cut short, or decodes to more.
     """
-    view = _view(buffer)
-    # Most chunks are one frame that tells its size: then one call does it.
-    member = codec.measure(lambda offset, size: view[offset : offset + size])
-    most = min(max_length, _PLAUSIBLE * len(view))
-    if member is not None and member.size == len(view) and 0 < member.length <= most:
-        return codec.decompress_member(view, member.length)
-    return codec.decompress(view, max_length=max_length)
+    return codec.decompress(_view(buffer), max_length=max_length)
 
 
 def _view(buffer: Any) -> memoryview:
