@@ -140,9 +140,9 @@ class FileFormat:
         source = memoryview(data).cast("B")
         # Most data is one member that tells its size: then one call does it.
         member = self.measure(lambda offset, size: source[offset : offset + size])
-        if member is not None and member.size == len(source):
-            if 0 < member.length <= min(limit, _PLAUSIBLE * len(source)):
-                return self.decompress_member(source, member.length)
+        most = min(limit, _PLAUSIBLE * len(source))
+        if member is not None and member.size == len(source) and 0 < member.length <= most:
+            return self.decompress_member(source, member.length)
         return self._read_members(source, limit)
 
     def _read_members(self, data: memoryview, limit: int) -> bytes:
