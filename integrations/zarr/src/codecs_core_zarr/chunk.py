@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numcodecs.compat import ensure_contiguous_ndarray
 
-from codecs_core import Codec, CodecError, get_codec
+from codecs_core import Codec, CodecError, UsageError, get_codec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,12 +34,14 @@ def name_of(identifier: str) -> str:
     return identifier.removeprefix(f"{ID}.")
 
 
-def storable(codec: str | Codec, parameters: Mapping[str, Any]) -> Codec:
+def storable(codec: str | Codec | None, parameters: Mapping[str, Any]) -> Codec:
     """Make a codec that chunks can be stored with.
 
-    Raises `CodecError` where it has no file format of its own, and all that
-    `codecs_core.get_codec` raises.
+    Raises `UsageError` where none is named, `CodecError` where it has no file format of its own,
+    and all that `codecs_core.get_codec` raises.
     """
+    if codec is None:
+        raise UsageError(f"{ID} needs the name of a codec, codec='zstd', beside its parameters")
     made = get_codec(codec, **parameters)
     if made.suffix is None:
         raise CodecError(
