@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import codecs_core_dask
-import fsspec
 import pytest
 import zstandard
 from codecs_core_dask import Report, TranscodeFailed, cluster, transcode, verify
@@ -165,19 +164,19 @@ def test_what_became_of_the_files_is_told_where_nothing_can_be_cleared(
     assert "ConnectionError: temporary files beside the targets may be left" in caplog.text
 
 
-def test_file_systems_whose_listings_take_no_options_are_cleared(tmp_path: Path) -> None:
+def test_file_systems_whose_listings_take_no_options_are_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As that of SFTP."""
 
     class Plain(LocalFileSystem):
-        protocol = "plain"
-
         def ls(self, path: str, detail: bool = False) -> Any:
             return super().ls(path, detail)
 
-    fsspec.register_implementation("plain", Plain, clobber=True)
+    monkeypatch.setattr(cluster, "url_to_fs", lambda url: (Plain(), url))
     (tmp_path / ".a.gz.01234567.89abcdef.part").touch()
     (tmp_path / ".b.gz.01234567.89abcdef.part").touch()
-    cluster._clear([f"plain://{tmp_path}/a.gz"], {})
+    cluster._clear([f"{tmp_path}/a.gz"], {})
     assert names(tmp_path) == [".b.gz.01234567.89abcdef.part"]
 
 
@@ -322,7 +321,7 @@ def test_temporary_names() -> None:
         (["a", "b"], ["c", f"file://{Path.cwd()}/c"], "/c is the target of several"),
         (["a", "b"], ["c", "d/../c"], "d/../c is the target of several"),
         (["a", "b"], ["memory://c", "memory:///c"], "memory:///c is the target of several"),
-        (["a"], [f"local://{Path.cwd()}/a"], "/a is a source and a target"),
+        (["a"], [f"file://{Path.cwd()}/a"], "/a is a source and a target"),
         (["here/a"], ["there/a"], "there/a is a source and a target"),
         ("a", ["b"], "a is one URL, where a list"),
         (["b"], Path("a"), "a is one URL, where a list"),
