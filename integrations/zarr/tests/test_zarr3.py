@@ -92,7 +92,7 @@ def test_a_whole_shard_may_be_compressed() -> None:
 
 
 def test_strings_of_any_length() -> None:
-    data = np.array(["page " * n for n in range(50)], dtype="T" if hasattr(np, "dtypes") else "O")
+    data = np.array(["page " * n for n in range(50)], dtype="O")
     store = zarr.storage.MemoryStore()
     array = zarr.create_array(store, shape=50, chunks=20, dtype="string", compressors=Zstd())
     array[:] = data
