@@ -65,7 +65,8 @@ def test_files_are_compressed(client: Client, tmp_path: Path) -> None:
     for source, target in zip(urls, into, strict=True):
         assert gzip.decompress(path(target).read_bytes()) == path(source).read_bytes()
     assert report.counts == {Status.WRITTEN: 4}
-    assert [len(each.outcomes) for each in seen] == [1, 2, 3, 4]
+    counts = [len(each.outcomes) for each in seen]
+    assert counts == sorted(set(counts)) and counts[0] == 1 and counts[-1] == 4
     assert report.size == report.source_size == sum(path(url).stat().st_size for url in urls)
     assert report.target_size == sum(path(url).stat().st_size for url in into)
     assert re.fullmatch(r"4 of 4 files: 4 written; 4194310 bytes in \d+", str(report)), str(report)
@@ -191,6 +192,18 @@ def test_a_result_that_is_lost_is_a_failure() -> None:
     assert outcome == Outcome(
         "a", "b", Status.FAILED, error="RuntimeError: the worker took it along"
     )
+
+
+def test_progress_of_many_small_files(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told now and then, for each report takes in all of them; the first and the last always."""
+    urls = sources(tmp_path, 12, 100)
+    into = targets(tmp_path, urls, ".gz")
+    monkeypatch.setattr(cluster, "_INTERVAL", 1e9)
+    seen: list[Report] = []
+    transcode(urls, into, "qatzip", client=client, progress=seen.append)
+    assert [len(each.outcomes) for each in seen] == [1, 12]
 
 
 def test_a_worker_may_die_in_the_midst_of_it(client: Client, tmp_path: Path) -> None:

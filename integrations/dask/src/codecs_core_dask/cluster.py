@@ -7,11 +7,13 @@ takes in what became of them, and clears away what dead workers left.
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from distributed import Client, as_completed, get_client
 from fsspec import get_filesystem_class
@@ -29,6 +31,10 @@ INFER = "infer"
 """The source's codec follows from its file name's ending; other files are read as they are."""
 
 Progress = Callable[[Report], None]
+
+_INTERVAL: Final = 0.1
+"""Seconds between two reports of progress: each takes in all files so far, of which there may be
+a hundred thousand."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +60,9 @@ def transcode(
     skipped, any other replaced: the same call again does what is left. A task that raises is tried
     ``retries`` times more; the tasks of a worker that dies go to others.
 
-    ``client`` defaults to the current one. ``progress`` is called with the report so far whenever a
-    file is done. ``source_options`` and ``target_options`` are fsspec's storage options.
+    ``client`` defaults to the current one. ``progress`` is called with the report so far when a
+    file is done, the first and the last in any case, and at most ten times a second.
+    ``source_options`` and ``target_options`` are fsspec's storage options.
 
     Raises `TranscodeFailed`, with the whole report, once the others are done, where a file failed;
     `UsageError` where sources and targets do not pair up, or two of them are one file; `CodecError`
@@ -173,10 +180,13 @@ def _run(
     outcomes: list[Outcome] = []
     futures = client.map(work, files, retries=retries, pure=False)
     of = dict(zip(futures, files, strict=True))
+    told = -math.inf
     try:
         for future in as_completed(futures):  # type: ignore[no-untyped-call]
             outcomes.append(_outcome(future, of[future]))
-            if progress is not None:
+            now = time.monotonic()
+            if progress and (now - told >= _INTERVAL or len(outcomes) == len(files)):
+                told = now
                 progress(Report(len(files), tuple(outcomes)))
     except BaseException:
         client.cancel(futures)  # type: ignore[no-untyped-call]
