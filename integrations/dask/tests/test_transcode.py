@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -374,8 +375,8 @@ def test_a_client_that_would_wait_for_itself() -> None:
 
 
 def test_the_name_within_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    import codecs_core.dask
-
+    code = "import codecs_core, sys; assert 'dask' not in sys.modules; codecs_core.dask.transcode"
+    subprocess.run([sys.executable, "-c", code], check=True)
     assert codecs_core.dask.transcode is transcode
     assert codecs_core.dask.__all__ == codecs_core_dask.__all__
     for missing, said in (("codecs_core_dask", "pip install codecs-core-dask"), ("xxhash", "halt")):

@@ -161,10 +161,10 @@ class QatzipCodec(Codec):
                 if isinstance(decoder, SoftwareDecoder):
                     # Whole members, which need not be copied into a packet before they are joined.
                     decoded += decoder.decode(each.data, each.source_size)
-                    continue
-                packet = bytearray(each.source_size)
-                decoder.decode_into(each.data, memoryview(packet))
-                decoded.append(packet)
+                else:
+                    packet = bytearray(each.source_size)
+                    decoder.decode_into(each.data, memoryview(packet))
+                    decoded.append(packet)
         return b"".join(decoded)
 
     def open_reader(self, source: BinaryIO, /) -> BinaryIO:
