@@ -10,6 +10,7 @@ The public API, and nothing else::
     TlsCredentials                 what encrypts them, and says who may connect
     MemoryBlock, FileBlock, …      what they move
     Codec, Encoder, Decoder, …     the contract for plugin authors
+    dask                           sets of files on a Dask cluster, with codecs-core-dask
 
 Names load on first use, so importing the package costs next to nothing.
 """
@@ -94,6 +95,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("codecs-core")
+    if name == "dask":
+        return importlib.import_module(f"{__name__}.dask")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -40,6 +40,10 @@ LARGEST_MEMBER: Final = 8 << 20
 
 _READ_SIZE = 1 << 20
 
+_PLAUSIBLE: Final = 1000
+"""How many times its own size data may say that it decodes to and have that allocated at once;
+data that says more is decoded piece by piece."""
+
 
 class Member(NamedTuple):
     """The sizes of a member, in bytes: what it takes in the file, and what it decodes to."""
@@ -133,6 +137,15 @@ class FileFormat:
         limit = sys.maxsize - 1 if max_length is None else max_length
         if limit < 0:
             raise UsageError(f"max_length={limit} is negative; give a size in bytes, or None")
+        source = memoryview(data).cast("B")
+        # Most data is one member that tells its size: then one call does it.
+        member = self.measure(lambda offset, size: source[offset : offset + size])
+        most = min(limit, _PLAUSIBLE * len(source))
+        if member is not None and member.size == len(source) and 0 < member.length <= most:
+            return self.decompress_member(source, member.length)
+        return self._read_members(source, limit)
+
+    def _read_members(self, data: memoryview, limit: int) -> bytes:
         result = bytearray()
         with self.open_reader(io.BytesIO(data)) as reader:
             while chunk := reader.read(min(_READ_SIZE, limit + 1 - len(result))):
@@ -163,7 +176,7 @@ class FileFormat:
         Called by several threads at a time. Raises `CorruptPayload` unless ``data`` is one member
         to its last byte, of that length; never allocates by more than ``length``.
         """
-        result = self.decompress(data, max_length=length)
+        result = self._read_members(data, length)
         if len(result) != length:
             raise CorruptPayload(
                 f"{self.name}: a member decodes to {len(result)} bytes, {length} are announced"

@@ -23,6 +23,7 @@ from codecs_core.codec import (
     parameter,
 )
 from codecs_core.errors import CodecError, CorruptPayload, ParameterError, UsageError
+from codecs_core.file_format import Look, Member
 
 
 class Session(Encoder, Decoder):
@@ -84,6 +85,28 @@ class Bare(Codec):
 
     def decoder(self, geometry: Geometry | None = None) -> Decoder:
         return Session()
+
+
+@dataclass(frozen=True)
+class Told(Bare):
+    """A codec whose member of six bytes tells its size, and which has the defaults besides."""
+
+    length: int = parameter(5, help="What the member tells.")
+
+    def measure(self, look: Look, /) -> Member | None:
+        return Member(6, self.length)
+
+    def open_reader(self, source: BinaryIO, /) -> BinaryIO:
+        return io.BytesIO(b"plain")
+
+
+@dataclass(frozen=True)
+class Whole(Told):
+    def decompress_member(self, data: memoryview, length: int, /) -> bytes:
+        return b"whole"
+
+    def open_reader(self, source: BinaryIO, /) -> BinaryIO:
+        raise CorruptPayload("read piece by piece")
 
 
 class TestGeometry:
@@ -261,6 +284,17 @@ class TestCodec:
     def test_decompress_refuses_a_negative_bound(self) -> None:
         with pytest.raises(UsageError, match="max_length=-1 is negative"):
             Sample().decompress(b"", max_length=-1)
+
+    def test_decompress_takes_one_member_whole(self) -> None:
+        """In one call where its size is told and plausible; a default is enough for the rest."""
+        data = memoryview(b"packed")
+        assert Told(5).decompress(data) == Told(5).decompress_member(data, 5) == b"plain"
+        assert Whole(5).decompress(bytearray(data)) == b"whole"
+        for length, limit in ((5, 4), (0, None), (6001, None)):
+            with pytest.raises(CorruptPayload, match="piece by piece"):
+                Whole(length).decompress(data, max_length=limit)
+        with pytest.raises(CorruptPayload, match="piece by piece"):
+            Whole(5).decompress(b"packed and more")
 
     @pytest.mark.parametrize("kind", [Codec, Encoder, Decoder])
     def test_contract_is_abstract(self, kind: type) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,9 @@ import lz4.frame
 import pytest
 import zstandard
 from codecs_core_fsspec import infer, register
+from fsspec import AbstractFileSystem
 from fsspec.compression import compr
+from fsspec.spec import AbstractBufferedFile
 from fsspec.utils import compressions
 
 import codecs_core
@@ -118,6 +122,91 @@ def test_names_of_ones_own_have_parameters(tmp_path: Path) -> None:
     write(str(tmp_path / "fast"), compression="qatzip")
     assert (tmp_path / "tight").stat().st_size < (tmp_path / "fast").stat().st_size
     assert read(str(tmp_path / "tight"), compression="gzip") == DATA
+
+
+class UploadedFile(AbstractBufferedFile):  # type: ignore[misc]
+    """A file that is there once it is closed, as those of object stores."""
+
+    def _initiate_upload(self) -> None:
+        self.parts: list[bytes] = []
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        self.parts.append(self.buffer.getvalue())
+        if final:
+            self.fs.objects[self.path] = b"".join(self.parts)
+        return True
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return bytes(self.fs.objects[self.path][start:end])
+
+
+class ObjectStore(AbstractFileSystem):  # type: ignore[misc]
+    protocol = "store"
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, bytes] = {}
+
+    def _open(self, path: str, mode: str = "rb", block_size: Any = None, **options: Any) -> Any:
+        size = len(self.objects.get(path, b""))
+        return UploadedFile(self, path, mode, block_size=1 << 20, size=size, **options)
+
+
+@pytest.mark.parametrize("name", ["qatzip", "codecs_core.zstd"])
+def test_a_file_that_is_closed_is_uploaded(name: str) -> None:
+    """While its user still holds it: nothing is left for the garbage collector to do."""
+    store = ObjectStore()
+    with store.open("page", "wb", compression=name) as file:
+        file.write(DATA)
+    assert codecs_core.decompress(store.objects["page"], codec=name.split(".")[-1]) == DATA
+    assert file.closed
+    with store.open("page", "rb", compression=name) as file:
+        assert file.read(5) == DATA[:5]
+        file.seek(-5, 2)
+        assert file.read() == DATA[-5:]
+    with store.open("page", "rt", compression=name, encoding="latin-1") as file:
+        assert file.read() == io.TextIOWrapper(io.BytesIO(DATA), "latin-1").read()
+
+
+@pytest.mark.parametrize("cache", ["filecache", "simplecache"])
+def test_files_come_through_caches(cache: str, tmp_path: Path) -> None:
+    write(str(tmp_path / "page.gz"), compression="qatzip")
+    for _ in range(2):
+        url = f"{cache}::file://{tmp_path}/page.gz"
+        options = {cache: {"cache_storage": str(tmp_path / "kept")}}
+        assert read(url, compression="qatzip", **options) == DATA
+    # Or unpacked when it comes into the cache.
+    fs = fsspec.filesystem(
+        "filecache",
+        target_protocol="file",
+        compression="qatzip",
+        cache_storage=str(tmp_path / "unpacked"),
+    )
+    with fs.open(str(tmp_path / "page.gz"), "rb") as file:
+        assert file.read() == DATA
+
+
+def test_files_of_a_transaction_are_there_at_its_end(tmp_path: Path) -> None:
+    fs = fsspec.filesystem("file")
+    with fs.transaction:
+        with fs.open(str(tmp_path / "page.gz"), "wb", compression="qatzip") as file:
+            file.write(DATA)
+        assert not (tmp_path / "page.gz").exists()
+    assert gzip.decompress((tmp_path / "page.gz").read_bytes()) == DATA
+
+
+def test_files_are_appended_to_and_never_clobbered(tmp_path: Path) -> None:
+    url = str(tmp_path / "page.gz")
+    for mode in ("ab", "ab"):
+        with fsspec.open(url, mode, compression="qatzip") as file:
+            file.write(b"page")
+    assert read(url, compression="qatzip") == b"pagepage"
+    with pytest.raises(FileExistsError), fsspec.open(url, "xb", compression="qatzip"):
+        pass
+    opened = pickle.loads(pickle.dumps(fsspec.open(url, "rb", compression="qatzip")))
+    with opened as file:
+        assert file.read() == b"pagepage"
 
 
 def test_what_cannot_be_inferred() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import ctypes
 import gzip
 import json
 import lzma
@@ -22,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 
-from codecs_core.errors import CodecError, CorruptPayload, ParameterError, UnknownCodec
+from codecs_core.errors import CodecError, CorruptPayload, ParameterError, UnknownCodec, UsageError
 from codecs_core.testing.data import KINDS, sample
 
 NAMED = (Lz4, Qatzip, Zlib, Zstd)
@@ -31,7 +33,7 @@ ALL = (*(each() for each in NAMED), CodecsCore("zstd", level=3))
 each_codec = pytest.mark.parametrize("codec", ALL, ids=repr)
 
 
-def arrays() -> st.SearchStrategy[np.ndarray[Any, Any]]:
+def any_arrays() -> st.SearchStrategy[np.ndarray[Any, Any]]:
     """Arrays of every kind of number, of bytes and times, of 0 to 3 dimensions, also empty."""
     kinds = st.one_of(
         numpy_st.scalar_dtypes(),
@@ -43,7 +45,7 @@ def arrays() -> st.SearchStrategy[np.ndarray[Any, Any]]:
 
 @each_codec
 @settings(max_examples=50, deadline=None)
-@given(data=arrays())
+@given(data=any_arrays())
 def test_any_array_comes_back(codec: CodecsCore, data: np.ndarray[Any, Any]) -> None:
     encoded = codec.encode(data)
     assert codec.decode(encoded) == data.tobytes()
@@ -61,6 +63,30 @@ def test_any_bytes_come_back(codec: CodecsCore, kind: str, size: int) -> None:
         encoded = codec.encode(buffer)
     assert codec.decode(encoded) == codec.decode(memoryview(encoded)) == data
     assert codec.decode(encoded, out=bytearray(size)).tobytes() == data
+
+
+@each_codec
+def test_whatever_has_contiguous_memory_is_a_buffer(codec: CodecsCore) -> None:
+    numbers = np.arange(8, dtype="i4")
+    for buffer in (
+        array.array("i", numbers),
+        (ctypes.c_int * 8)(*numbers),
+        memoryview(numbers),
+        memoryview(numbers).cast("B"),
+        numbers.reshape(2, 2, 2),
+        np.ma.masked_array(numbers),
+    ):
+        encoded = codec.encode(buffer)
+        assert codec.decode(np.frombuffer(encoded, "u1")) == numbers.tobytes()
+        if not isinstance(buffer, memoryview):
+            out: Any = type(buffer)("i", bytes(32)) if type(buffer) is array.array else buffer
+            codec.decode(encoded, out=out)
+            assert bytes(out) == numbers.tobytes()
+    for refused in ([1, 2], "text", None):
+        with pytest.raises(TypeError, match="bytes-like"):
+            codec.encode(refused)
+    with pytest.raises(ValueError, match="read-only"):
+        codec.decode(codec.encode(numbers), out=numbers.tobytes())
 
 
 @each_codec
@@ -186,6 +212,9 @@ def test_chunks_of_others_are_read() -> None:
         ({"id": "codecs_core", "codec": "none"}, CodecError, "'none' has no file format"),
         ({"id": "codecs_core.zstd", "level": 99}, ParameterError, "between 0 and 20, not 99"),
         ({"id": "codecs_core.zstd", "clevel": 1}, ParameterError, "no parameter 'clevel'"),
+        ({"id": "codecs_core.zstd", "codec": "lz4"}, ParameterError, "no parameter 'codec'"),
+        ({"id": "codecs_core.zstd", "self": 1}, ParameterError, "no parameter 'self'"),
+        ({"id": "codecs_core", "level": 1}, UsageError, "needs the name of a codec"),
     ],
 )
 def test_metadata_that_makes_no_codec(config: dict[str, Any], kind: Any, said: str) -> None:

@@ -16,8 +16,9 @@ from codecs_core_zarr import chunk, numcodec
 from codecs_core_zarr.zarr3 import CodecsCore, Lz4, Qatzip, Zlib, Zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.core.array_spec import ArrayConfig, ArraySpec
 
-from codecs_core.errors import CodecError, CorruptPayload, ParameterError
+from codecs_core.errors import CodecError, CorruptPayload, ParameterError, UsageError
 from codecs_core.testing.data import sample
 
 NAMED = (Lz4, Qatzip, Zlib, Zstd)
@@ -91,7 +92,7 @@ def test_a_whole_shard_may_be_compressed() -> None:
 
 
 def test_strings_of_any_length() -> None:
-    data = np.array(["page " * n for n in range(50)], dtype="T" if hasattr(np, "dtypes") else "O")
+    data = np.array(["page " * n for n in range(50)], dtype="O")
     store = zarr.storage.MemoryStore()
     array = zarr.create_array(store, shape=50, chunks=20, dtype="string", compressors=Zstd())
     array[:] = data
@@ -172,15 +173,56 @@ def test_what_concerns_one_host_is_not_compared() -> None:
         ("codecs_core", {"codec": "qpl"}, CodecError, "'qpl' has no file format"),
         ("codecs_core.zstd", {"level": 99}, ParameterError, "between 0 and 20, not 99"),
         ("codecs_core.zstd", {"clevel": 1}, ParameterError, "no parameter 'clevel'"),
+        ("codecs_core.zstd", {"codec": "lz4"}, ParameterError, "no parameter 'codec'"),
+        ("codecs_core.zstd", {"self": 1}, ParameterError, "no parameter 'self'"),
+        ("codecs_core.zstd", None, UsageError, "parameters by name, and is not None"),
+        ("codecs_core", [1], UsageError, r"parameters by name, and is not \[1\]"),
+        ("codecs_core", {"level": 1}, UsageError, "needs the name of a codec"),
     ],
 )
-def test_metadata_that_makes_no_codec(
-    name: str, configuration: dict[str, Any], kind: Any, said: str
-) -> None:
+def test_metadata_that_makes_no_codec(name: str, configuration: Any, kind: Any, said: str) -> None:
     with pytest.raises(kind, match=said):
         zarr.create_array(
             {}, shape=9, dtype="f4", compressors={"name": name, "configuration": configuration}
         )
+
+
+def test_metadata_of_another_codec_makes_none() -> None:
+    for other in ({"name": "gzip", "configuration": {"level": 1}}, Zstd().to_dict(), {}):
+        with pytest.raises(UsageError, match=r"does not make a 'codecs_core\.qatzip'"):
+            Qatzip.from_dict(other)
+    assert Qatzip.from_dict({"name": "codecs_core.qatzip"}) == Qatzip()
+
+
+@each_codec
+def test_zarr_may_call_it_without_a_loop(codec: CodecsCore) -> None:
+    """As its newer pipelines do, for a codec that has these two methods."""
+    array = zarr.create_array({}, data=waves(64), compressors=codec)
+    spec = ArraySpec(
+        shape=(64,),
+        dtype=array.metadata.data_type,
+        fill_value=0,
+        config=ArrayConfig.from_dict({}),
+        prototype=zarr.core.buffer.default_buffer_prototype(),
+    )
+    plain = spec.prototype.buffer.from_bytes(waves(64).tobytes())
+    encoded = codec._encode_sync(plain, spec)
+    assert codec._codec.decompress(encoded.to_bytes()) == plain.to_bytes()
+    assert codec._decode_sync(encoded, spec).to_bytes() == plain.to_bytes()
+    if protocol := getattr(zarr.abc.codec, "SupportsSyncCodec", None):
+        assert isinstance(codec, protocol)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata:zarr.errors.ZarrUserWarning")
+@pytest.mark.filterwarnings("ignore:Consolidated metadata:UserWarning")
+def test_consolidated_metadata_names_the_codec() -> None:
+    store = zarr.storage.MemoryStore()
+    group = zarr.create_group(store)
+    group.create_array("waves", data=waves(99), chunks=10, compressors=CodecsCore("zstd", level=3))
+    zarr.consolidate_metadata(store)
+    again = zarr.open_consolidated(store)["waves"]
+    assert np.array_equal(again[:], waves(99))
+    assert again.compressors == (CodecsCore("zstd", level=3),)
 
 
 def test_a_chunk_of_qatzip_is_a_gzip_file() -> None:
@@ -262,3 +304,26 @@ def test_format_2_takes_the_codecs_of_numcodecs(name: str) -> None:
     assert np.array_equal(again[:], data)
     assert again.compressors == (codec,)
     assert json.loads(store._store_dict[".zarray"].to_bytes())["compressor"] == codec.get_config()
+
+
+def test_format_2_takes_them_as_filters_and_behind_others() -> None:
+    data = np.arange(120, dtype="i4").reshape(10, 12)
+    delta = numcodecs.Delta(dtype="i4")
+    for filters, compressor in (
+        ([delta], numcodec.Qatzip()),
+        ([delta, numcodec.Zstd()], None),
+        (None, numcodec.Lz4()),
+    ):
+        store = zarr.storage.MemoryStore()
+        array = zarr.create_array(
+            store,
+            shape=data.shape,
+            dtype=data.dtype,
+            chunks=(5, 5),
+            order="F",
+            filters=filters,
+            compressors=compressor,
+            zarr_format=2,
+        )
+        array[:] = data
+        assert np.array_equal(zarr.open_array(store)[:], data)

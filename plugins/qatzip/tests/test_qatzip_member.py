@@ -10,7 +10,7 @@ from struct import pack_into
 import pytest
 from codecs_core_qatzip import QatzipCodec
 from codecs_core_qatzip.member import FOOTER, HEADER, members, packets
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codecs_core.errors import CorruptPayload, ParameterError
@@ -117,6 +117,7 @@ def test_noise_is_refused(payload: bytes, expected: int) -> None:
 
 
 @given(at=st.integers(0), bit=st.integers(0, 7))
+@example(at=309, bit=4)
 def test_every_flipped_bit_is_noticed_or_means_nothing(at: int, bit: int) -> None:
     payload = encode(DATA)
     at %= len(payload)
@@ -126,8 +127,8 @@ def test_every_flipped_bit_is_noticed_or_means_nothing(at: int, bit: int) -> Non
         QatzipCodec().decoder().decode_into(memoryview(payload), memoryview(packet))
     except CorruptPayload:
         return
-    # The time stamp, the mark of the level and the operating system mean nothing.
-    assert 4 <= at < 10
+    # The time stamp, the mark of the level and the operating system mean nothing; and a stream may
+    # say the same in two ways.
     assert packet == DATA
 
 

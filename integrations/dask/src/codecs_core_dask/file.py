@@ -15,6 +15,7 @@ from io import BufferedIOBase
 from typing import Any, BinaryIO, Final, TypeAlias
 
 import xxhash
+from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 import codecs_core
@@ -98,14 +99,15 @@ def _kept(its: File, source_fs: Any, source: str, fs: Any, path: str) -> _Conten
         return None
     try:
         there = _read(fs, path, its.target_codec)
-    except codecs_core.CorruptPayload:
+    except (codecs_core.CorruptPayload, FileNotFoundError):
+        # Not there any more: listings are cached.
         return None
     return there if there == _read(source_fs, source, its.source_codec) else None
 
 
 def _write(its: File, source_fs: Any, source: str, fs: Any, path: str) -> _Content:
-    parent, _, name = path.rpartition("/")
-    temporary = f"{parent}/.{name}.{its.run}.{uuid.uuid4().hex[:8]}.part"
+    parent, slash, name = path.rpartition("/")
+    temporary = f"{parent}{slash}.{name}.{its.run}.{uuid.uuid4().hex[:8]}.part"
     if parent and not fs.isdir(parent):
         fs.makedirs(parent, exist_ok=True)
     try:
@@ -119,12 +121,22 @@ def _write(its: File, source_fs: Any, source: str, fs: Any, path: str) -> _Conte
             raise TransferError(
                 f"{its.target}: what was written reads otherwise; is the disk sound?"
             )
-        fs.mv(temporary, path)
+        _rename(fs, temporary, path)
     except BaseException:
-        with suppress(FileNotFoundError):
+        # Why it failed is what is told, and not that there is nothing to remove.
+        with suppress(Exception):
             fs.rm_file(temporary)
         raise
     return content
+
+
+def _rename(fs: Any, path: str, name: str) -> None:
+    if type(fs).mv is AbstractFileSystem.mv:
+        # It would copy and remove likewise, but take a path with brackets for a pattern.
+        fs.cp_file(path, name)
+        fs.rm_file(path)
+    else:
+        fs.mv(path, name)
 
 
 def _read(fs: Any, path: str, codec: Codec | None) -> _Content:

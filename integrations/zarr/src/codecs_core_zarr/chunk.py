@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numcodecs.compat import ensure_contiguous_ndarray
 
-from codecs_core import Codec, CodecError, get_codec
+from codecs_core import Codec, CodecError, UsageError, get_codec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,22 +29,19 @@ MAX_BUFFER: Final = 2**31 - 1
 """The largest chunk in bytes, in the manner of numcodecs: more is neither encoded nor decoded."""
 
 
-_PLAUSIBLE: Final = 1000
-"""How many times its own size a chunk may say that it decodes to and have that allocated at once;
-one that says more is decoded piece by piece."""
-
-
 def name_of(identifier: str) -> str:
     """``qatzip`` of ``codecs_core.qatzip``."""
     return identifier.removeprefix(f"{ID}.")
 
 
-def storable(codec: str | Codec, parameters: Mapping[str, Any]) -> Codec:
+def storable(codec: str | Codec | None, parameters: Mapping[str, Any]) -> Codec:
     """Make a codec that chunks can be stored with.
 
-    Raises `CodecError` where it has no file format of its own, and all that
-    `codecs_core.get_codec` raises.
+    Raises `UsageError` where none is named, `CodecError` where it has no file format of its own,
+    and all that `codecs_core.get_codec` raises.
     """
+    if codec is None:
+        raise UsageError(f"{ID} needs the name of a codec, codec='zstd', beside its parameters")
     made = get_codec(codec, **parameters)
     if made.suffix is None:
         raise CodecError(
@@ -77,13 +74,7 @@ def decode(codec: Codec, buffer: Any, max_length: int = MAX_BUFFER) -> bytes:
 
     Raises `CorruptPayload` where it is damaged, cut short, or decodes to more.
     """
-    view = _view(buffer)
-    # Most chunks are one frame that tells its size: then one call does it.
-    member = codec.measure(lambda offset, size: view[offset : offset + size])
-    most = min(max_length, _PLAUSIBLE * len(view))
-    if member is not None and member.size == len(view) and 0 < member.length <= most:
-        return codec.decompress_member(view, member.length)
-    return codec.decompress(view, max_length=max_length)
+    return codec.decompress(_view(buffer), max_length=max_length)
 
 
 def _view(buffer: Any) -> memoryview:

@@ -25,7 +25,8 @@ class CodecsCore(Numcodec):  # type: ignore[misc]  # numcodecs has no types
 
     codec_id: ClassVar[str] = chunk.ID
 
-    def __init__(self, codec: str | Codec, **parameters: Any) -> None:
+    # Whatever a configuration may hold is a parameter, ``self``, too.
+    def __init__(self, /, codec: str | Codec | None = None, **parameters: Any) -> None:
         self._codec = chunk.storable(codec, parameters)
 
     def encode(self, buf: Any) -> bytes:
@@ -59,8 +60,8 @@ class CodecsCore(Numcodec):  # type: ignore[misc]  # numcodecs has no types
 
 
 class _Named(CodecsCore):
-    def __init__(self, **parameters: Any) -> None:
-        super().__init__(chunk.name_of(self.codec_id), **parameters)
+    def __init__(self, /, **parameters: Any) -> None:
+        self._codec = chunk.storable(chunk.name_of(self.codec_id), parameters)
 
     def get_config(self) -> dict[str, Any]:
         return {"id": self.codec_id, **self._codec.wire_parameters()}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from zarr.abc.codec import BytesBytesCodec
 
-from codecs_core import Codec
+from codecs_core import Codec, UsageError
 from codecs_core_zarr import chunk
 
 if TYPE_CHECKING:
@@ -40,13 +41,25 @@ class CodecsCore(BytesBytesCodec):
 
     _codec: Codec
 
-    def __init__(self, codec: str | Codec, **parameters: Any) -> None:
+    # Whatever metadata may hold is a parameter, ``self``, too.
+    def __init__(self, /, codec: str | Codec | None = None, **parameters: Any) -> None:
         object.__setattr__(self, "_codec", chunk.storable(codec, parameters))
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
-        """Make a codec of what the array's metadata holds."""
-        return cls(**data.get("configuration", {}))
+        """Make a codec of what the array's metadata holds.
+
+        Raises `UsageError` for metadata of another codec or of no shape that metadata has, and all
+        that the constructor raises.
+        """
+        name, configuration = data.get("name"), data.get("configuration", {})
+        if name != cls.name:
+            raise UsageError(f"the metadata of codec {name!r} does not make a {cls.name!r}")
+        if not isinstance(configuration, Mapping):
+            raise UsageError(
+                f"{name}: the configuration holds parameters by name, and is not {configuration!r}"
+            )
+        return cls(**configuration)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what metadata holds: the codec, and all parameters that concern the data."""
@@ -96,8 +109,8 @@ def _most(spec: ArraySpec) -> int:
 
 
 class _Named(CodecsCore):
-    def __init__(self, **parameters: Any) -> None:
-        super().__init__(chunk.name_of(self.name), **parameters)
+    def __init__(self, /, **parameters: Any) -> None:
+        object.__setattr__(self, "_codec", chunk.storable(chunk.name_of(self.name), parameters))
 
     def _configuration(self) -> chunk.Stored:
         return self._codec.wire_parameters()

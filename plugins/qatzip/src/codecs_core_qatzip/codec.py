@@ -155,12 +155,16 @@ class QatzipCodec(Codec):
         packets = member.packets(source, DEFAULT_GEOMETRY.packet_size)
         if packets is None or not _within(packets, max_length):
             return super().decompress(data, max_length=max_length)
-        decoded = []
+        decoded: list[Buffer] = []
         with self.decoder() as decoder:
             for each in packets:
-                packet = bytearray(each.source_size)
-                decoder.decode_into(each.data, memoryview(packet))
-                decoded.append(packet)
+                if isinstance(decoder, SoftwareDecoder):
+                    # Whole members, which need not be copied into a packet before they are joined.
+                    decoded += decoder.decode(each.data, each.source_size)
+                else:
+                    packet = bytearray(each.source_size)
+                    decoder.decode_into(each.data, memoryview(packet))
+                    decoded.append(packet)
         return b"".join(decoded)
 
     def open_reader(self, source: BinaryIO, /) -> BinaryIO:

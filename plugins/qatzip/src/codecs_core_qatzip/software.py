@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from codecs_core.codec import Buffer, Decoder, Encoder, exactly
+from codecs_core.codec import Buffer, Decoder, Encoder
 from codecs_core.errors import CodecError, CodecUnavailable, CorruptPayload
 from codecs_core_qatzip import member
 from codecs_core_qatzip.levels import LEVELS, Choice
@@ -83,15 +83,26 @@ class SoftwareDecoder(Decoder):
     def decode_into(self, payload: memoryview, packet: memoryview, /) -> None:
         """Fill the packet. Raises `CorruptPayload`."""
         at = 0
-        for each in member.members(payload, len(packet)):
+        for pages in self.decode(payload, len(packet)):
+            packet[at : at + len(pages)] = pages
+            at += len(pages)
+
+    def decode(self, payload: memoryview, size: int) -> Iterator[bytes]:
+        """Yield what each member decodes to, ``size`` bytes in all. Raises `CorruptPayload`."""
+        at = 0
+        for each in member.members(payload, size):
             try:
                 # Never more than the member announces, which fits the packet. The library holds
                 # the result against the footer.
-                pages = self._library.gzip_decompress(each.data, each.source_size)
+                pages: bytes = self._library.gzip_decompress(each.data, each.source_size)
             except self._error as error:
                 raise CorruptPayload(
                     f"qatzip: the member for byte {at} of the packet is damaged"
                 ) from error
-            exactly("qatzip", len(pages), packet[at : at + each.source_size])
-            packet[at : at + each.source_size] = pages
-            at += each.source_size
+            if len(pages) != each.source_size:
+                raise CorruptPayload(
+                    f"qatzip: the member for byte {at} of the packet decodes to {len(pages)} "
+                    f"bytes, not to the {each.source_size} that it announces"
+                )
+            yield pages
+            at += len(pages)
