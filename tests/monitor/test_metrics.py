@@ -99,6 +99,21 @@ def test_packets_by_what_was_chosen() -> None:
     assert of_method == {"zstd level 3": 5, "none": 2}
 
 
+@pytest.mark.parametrize("role", ["receiver", "ingress"])
+def test_a_peer_makes_no_labels(role: Any) -> None:
+    """It chooses levels, of which some codecs have tens of thousands, in session after session."""
+    ledger = Ledger(role, "1.0")
+    for level in range(100):
+        chosen = channel(methods={f"lz4 level {-level}": 2, "lz4": 1, "none": 1})
+        ledger.end(ledger.begin("peer", lambda chosen=chosen: progress(chosen)))  # type: ignore[misc]
+    found = {
+        labels[3]: number
+        for (name, labels), number in table(ledger.counts()).items()
+        if name == "multifd_method_packets_total"
+    }
+    assert found == {"lz4": 300, "none": 100}
+
+
 def test_nothing_is_told_before_a_codec_is_agreed_on() -> None:
     assert list(counts("receiver", progress(codec=""))) == []
 
