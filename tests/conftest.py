@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 
 from codecs_core import decompress, registry
-from codecs_core.testing.authority import issue, make_authority
+from codecs_core.transport.authority import issue, make_authority
 from codecs_core.wire.mapped_ram import HEADER_SIZE, MappedRam
 
 # Other work may share the machine: nothing here depends on how long an example takes.

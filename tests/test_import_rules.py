@@ -43,7 +43,7 @@ PARTS = {
     "testing": {*CORE, "oneshot", "stream"},
     "scaffold": CORE,
     "cli": {
-        *(CORE | {"oneshot", "stream", "hardware", "accelerator", "testing", "scaffold"}),
+        *(CORE | {"oneshot", "stream", "hardware", "accelerator", "scaffold"}),
         *("wire", "memory", "transport", "engine", "gateway", "forecast", "monitor"),
     },
     "__main__": {"cli"},

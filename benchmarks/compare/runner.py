@@ -25,7 +25,7 @@ from benchmarks.compare.link import Links, open_links
 from benchmarks.compare.run import Missing, Scene
 from benchmarks.links import ADDRESS
 from benchmarks.migration import QEMU
-from codecs_core.testing.authority import issue, make_authority
+from codecs_core.transport.authority import issue, make_authority
 
 MIB = 1 << 20
 SHARED_MEMORY = Path("/dev/shm")

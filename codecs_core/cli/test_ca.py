@@ -51,7 +51,7 @@ def command(
 
     For real use let your own authority issue them, one client certificate for each client.
     """
-    from codecs_core.testing.authority import issue, make_authority
+    from codecs_core.transport.authority import issue, make_authority
 
     names = server_names or tuple(
         dict.fromkeys((socket.gethostname(), "localhost", "127.0.0.1", "::1"))

@@ -219,7 +219,7 @@ class TestWhoIsRefused:
     def test_a_client_whose_certificate_has_expired(
         self, wait: Callable[..., Waiting], pki: Path, tmp_path: Path
     ) -> None:
-        from codecs_core.testing.authority import issue
+        from codecs_core.transport.authority import issue
 
         for name in ("ca-cert.pem", "ca-key.pem"):
             (tmp_path / name).write_bytes((pki / name).read_bytes())
@@ -233,7 +233,7 @@ class TestWhoIsRefused:
         assert "certificate has expired" in said
 
     def test_a_server_whose_certificate_has_expired(self, pki: Path, tmp_path: Path) -> None:
-        from codecs_core.testing.authority import issue
+        from codecs_core.transport.authority import issue
 
         for name in ("ca-cert.pem", "ca-key.pem"):
             (tmp_path / name).write_bytes((pki / name).read_bytes())

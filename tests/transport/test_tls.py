@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from codecs_core import TlsCredentials, UsageError
-from codecs_core.testing.authority import issue
+from codecs_core.transport.authority import issue
 from codecs_core.transport.tls import names_of
 
 Damage = Callable[[Path], None]
