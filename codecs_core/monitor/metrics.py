@@ -82,8 +82,7 @@ METRICS: Final = (
     ),
     Metric(
         "multifd_method_packets_total", "counter", (*_CHANNEL, "method"),
-        "Packets by the codec that has served them: with auto there are several, by level, too, where "
-        "they are encoded.",
+        "Packets by the codec that has served them; where they are encoded, by its level, too.",
     ),
     Metric(
         "multifd_unsent_pages_total", "counter", ("role", "codec", "why"),
