@@ -15,7 +15,7 @@ import io
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
@@ -161,7 +161,7 @@ def _report(error: BaseException, ctx: click.Context | None, given: Sequence[str
     kind, message, status = explain(error)
     line = message if status == 130 else f"error: {message}"
     log = Log.current(ctx, given)
-    facts: dict[str, object] = {"kind": kind, "error": message, "status": status}
+    facts: dict[str, Any] = {"kind": kind, "error": message, "status": status}
     if os.environ.get(DEBUG):
         import traceback
 

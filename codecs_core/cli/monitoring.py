@@ -92,9 +92,9 @@ class Monitoring:
         try:
             yield
         except BaseException as error:
-            self.end(number, {"peer": peer, "seconds": progress().seconds}, error)
+            self.end(number, {"peer": peer, "seconds": self.ledger.look(number).seconds}, error)
             raise
-        final = progress()
+        final = self.ledger.look(number)
         facts = {
             "peer": peer,
             "seconds": final.seconds,

@@ -187,6 +187,25 @@ def test_a_session_is_never_missing_while_it_ends() -> None:
     assert table(ledger.counts())["multifd_packets_total", labels] == 600
 
 
+def test_a_session_that_cannot_be_looked_at_hides_no_other() -> None:
+    """It is seen as it was last, and ends as any: a relay serves others for months."""
+    looks = iter([progress(channel())])
+    ledger = Ledger("egress", "1.0")
+    # Behind its first look it raises what an iterator does.
+    odd = ledger.begin("odd", lambda: next(looks))
+    ledger.begin("never", lambda: next(iter([])))
+    ledger.begin("sound", lambda: progress(channel()))
+    labels = ("egress", "zstd", "0")
+    for _ in range(3):
+        assert table(ledger.counts())["multifd_packets_total", labels] == 6
+        assert [len(each.progress.channels) for each in ledger.status().sessions] == [1, 0, 1]
+    assert ledger.look(odd).channels
+    ledger.end(odd)
+    found = table(ledger.counts())
+    assert found["multifd_packets_total", labels] == 6
+    assert found["multifd_sessions_ended_total", ("egress", "completed")] == 1
+
+
 def test_ends_are_counted_by_outcome_and_kind() -> None:
     ledger = Ledger("receiver", "1.0")
     ledger.end(ledger.begin("a", progress))
