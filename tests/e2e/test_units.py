@@ -69,7 +69,7 @@ def test_a_unit_serves_its_socket(side: str, tmp_path: Path) -> None:
 
 
 def test_only_the_other_relay_reaches_the_port() -> None:
-    """Connections are held to the addresses of the unit that made the socket, not of the service."""
+    """Connections are held to the addresses of the unit that made the socket."""
     for name in ("IPAddressDeny", "IPAddressAllow"):
         of_socket = setting("multifd-ingress.socket", "Socket", name)
         assert of_socket == setting("multifd-ingress.service", "Service", name)
