@@ -186,8 +186,8 @@ def machine() -> Iterator[Machine]:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            pid = until("a first process", lambda: child(outer.pid))
-            booted = Machine(pid)
+            until("a first process", lambda: children(outer.pid))
+            booted = Machine(int(children(outer.pid)[0]))
             until(
                 "a system that runs",
                 lambda: (
@@ -201,20 +201,18 @@ def machine() -> Iterator[Machine]:
             outer.wait()
 
 
-def child(pid: int) -> int:
-    """Return the process that ``pid`` has started, 0 before it has."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0]) if children else 0
+def children(pid: int) -> list[str]:
+    """Return the processes that ``pid`` has started."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def until(what: str, true: Callable[[], object]) -> int:
-    """Wait until something is true; return it."""
+def until(what: str, true: Callable[[], object]) -> None:
+    """Wait until something is true."""
     give_up = time.monotonic() + WAIT
-    while not (found := true()):
+    while not true():
         if time.monotonic() > give_up:
             sys.exit(f"in vain waited for {what}")
         time.sleep(0.1)
-    return int(found)  # type: ignore[call-overload, no-any-return]
 
 
 def is_(what: str, found: object, expected: object) -> None:
