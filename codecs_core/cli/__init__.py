@@ -15,7 +15,7 @@ import io
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
@@ -131,6 +131,7 @@ def cli(ctx: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``multifd`` and return its exit status; this is the console script's entry point."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _fill_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     ctx: click.Context | None = None
@@ -145,31 +146,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         except BrokenPipeError:
             # The links map their own: this is whoever read our output, and has read enough.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             return 1
         except (Exception, KeyboardInterrupt) as error:
-            return _report(error, ctx, as_json="--json" in given)
+            return _report(error, ctx, given)
     return 0
 
 
-def _report(error: BaseException, ctx: click.Context | None, *, as_json: bool) -> int:
+def _report(error: BaseException, ctx: click.Context | None, given: Sequence[str]) -> int:
     """Tell the user what ended the command, and return the exit status."""
     from codecs_core.cli.log import Log
     from codecs_core.cli.output import print_json
 
     kind, message, status = explain(error)
+    line = message if status == 130 else f"error: {message}"
+    log = Log.current(ctx, given)
+    facts: dict[str, Any] = {"kind": kind, "error": message, "status": status}
     if os.environ.get(DEBUG):
         import traceback
 
-        traceback.print_exception(error)
-    line = message if status == 130 else f"error: {message}"
-    log = Log.current(ctx)
-    log.tell("failed", f"{PROGRAM}: {line}", kind=kind, error=message, status=status)
-    if as_json:
-        with contextlib.suppress(OSError):
+        text = "".join(traceback.format_exception(error))
+        if log.as_json:
+            facts["traceback"] = text
+        else:
+            click.echo(text, err=True, nl=False)
+    log.tell("failed", f"{PROGRAM}: {line}", **facts)
+    try:
+        if "--json" in given:
             # On one line: a command may have printed a line for each object before.
             print_json({"error": {"kind": kind, "message": message}}, indent=None)
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
     return status
+
+
+def _drop_output() -> None:
+    """Lose what is still to be written to standard output, where nobody can."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fill_standard_streams() -> None:
+    """Put something where a standard stream was closed, so that no file or link takes its place.
+
+    Input cannot be read, and output not be written: who needs them fails. Messages are lost.
+    """
+    for fd, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest number that is free.
+            os.set_inheritable(os.open(os.devnull, mode), True)
+    for fd, (name, how) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, how, closefd=False))  # noqa: SIM115
 
 
 def explain(error: BaseException) -> tuple[str, str, int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -50,10 +51,16 @@ class Log:
         self._lock = threading.Lock()
 
     @classmethod
-    def current(cls, context: click.Context | None) -> Log:
-        """Return the log of the command that runs."""
+    def current(cls, context: click.Context | None, given: Sequence[str] = ()) -> Log:
+        """Return the log of the command that runs.
+
+        Where its options could not be understood, that is what ``given`` looks like.
+        """
         found = None if context is None else context.meta.get(_CONTEXT)
-        return found if isinstance(found, Log) else cls()
+        if isinstance(found, Log):
+            return found
+        pairs = zip(given, (*given[1:], ""), strict=True)
+        return cls(as_json="--log=json" in given or ("--log", "json") in pairs)
 
     @property
     def draws(self) -> bool:

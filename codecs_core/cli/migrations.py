@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from codecs_core.cli import explain
 from codecs_core.cli.output import duration, size
 from codecs_core.cli.progress import parts
 
@@ -55,7 +56,7 @@ def _facts(migration: Migration) -> dict[str, Any]:
         "peer": migration.peer,
         "seconds": time.monotonic() - migration.started,
         "channels": len(migration.numbers),
-        "error": None if migration.error is None else str(migration.error),
+        "error": None if migration.error is None else explain(migration.error)[1],
     }
     if migration.bridge is not None:
         bridge = migration.bridge

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from codecs_core.cli import explain
 from codecs_core.cli.completion import uri_option
 from codecs_core.cli.log import Log, log_options
 from codecs_core.cli.output import Command, rate
@@ -55,9 +56,11 @@ class Monitoring:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._metrics is not None:
-            self._serve(self._metrics)
-        self._stack.enter_context(self._service)
+        with ExitStack() as stack:
+            if self._metrics is not None:
+                self._serve(self._metrics, stack)
+            stack.enter_context(self._service)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -89,9 +92,9 @@ class Monitoring:
         try:
             yield
         except BaseException as error:
-            self.end(number, {"peer": peer, "seconds": progress().seconds}, error)
+            self.end(number, {"peer": peer, "seconds": self.ledger.look(number).seconds}, error)
             raise
-        final = progress()
+        final = self.ledger.look(number)
         facts = {
             "peer": peer,
             "seconds": final.seconds,
@@ -128,14 +131,14 @@ class Monitoring:
         if error is None:
             self.log.tell("session_completed", text, aside=aside, **facts)
         else:
-            facts |= {"kind": kind_of(error), "error": str(error)}
+            facts |= {"kind": kind_of(error), "error": explain(error)[1]}
             self.log.tell("session_failed", text, aside=aside, **facts)
 
-    def _serve(self, uri: str) -> None:
+    def _serve(self, uri: str, stack: ExitStack) -> None:
         pages = _pages(self.ledger)
         from codecs_core.monitor.endpoint import Endpoint
 
-        endpoint = self._stack.enter_context(Endpoint(uri, pages, insecure=self._insecure))
+        endpoint = stack.enter_context(Endpoint(uri, pages, insecure=self._insecure))
         chosen = endpoint.address != uri
         self.log.tell(
             "metrics", f"metrics at {endpoint.address}", aside=not chosen, address=endpoint.address

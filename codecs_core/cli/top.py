@@ -59,8 +59,8 @@ def command(uri: str, interval: float, once: bool, timeout: float, as_json: bool
     time that went into the codec and the part spent waiting for the link.
 
     On a terminal the picture is drawn anew every --interval, until the command ends or Ctrl-C
-    comes. In a pipe each look is printed below the one before; with --json it is one object on a
-    line.
+    comes. In a pipe, or on a dumb terminal, each look is printed below the one before; with --json
+    it is one object on a line.
     """
     from codecs_core.monitor.status import fetch
     from codecs_core.transport.address import parse
@@ -70,11 +70,16 @@ def command(uri: str, interval: float, once: bool, timeout: float, as_json: bool
     if once:
         _print(first, None, as_json=as_json)
         return
-    if as_json or not sys.stdout.isatty():
+    if as_json or not _draws():
         _list(_looks(address, first, interval, timeout), as_json=as_json)
     else:
         _draw(_looks(address, first, interval, timeout))
     click.echo(f"{uri}: the command has ended", err=True)
+
+
+def _draws() -> bool:
+    """Whether stdout is a terminal on which a picture can take the place of another."""
+    return sys.stdout.isatty() and not console().is_dumb_terminal
 
 
 def _looks(address: Address, first: Status, interval: float, timeout: float) -> Iterator[Status]:
@@ -82,6 +87,7 @@ def _looks(address: Address, first: Status, interval: float, timeout: float) -> 
     from codecs_core.monitor.status import fetch
 
     yield first
+    missed = False
     while True:
         time.sleep(interval)
         try:
@@ -90,8 +96,13 @@ def _looks(address: Address, first: Status, interval: float, timeout: float) -> 
             # Somebody is there, though too busy.
             raise
         except LinkError:
-            return
-        yield status
+            # In a crowd of visitors some are sent away; who has ended does not come back.
+            if missed:
+                return
+            missed = True
+        else:
+            missed = False
+            yield status
 
 
 def _list(looks: Iterator[Status], *, as_json: bool) -> None:

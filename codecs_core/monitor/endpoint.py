@@ -70,13 +70,19 @@ class Endpoint:
         except RuntimeError as error:
             self._listener.close()
             raise LinkError(f"serving at {self.address}: no thread can be started") from error
-        self._ready.wait()
+        try:
+            self._ready.wait()
+        except BaseException:
+            # Ctrl-C: who could not enter does not exit.
+            self.__exit__()
+            raise
         if self._error is not None:
             self._listener.close()
             raise LinkError(f"serving at {self.address}: {self._error}") from self._error
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._ready.wait()
         self._stop()
         self._thread.join()
         self._listener.close()

@@ -7,9 +7,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from codecs_core.codec import DEFAULT_GEOMETRY
 from codecs_core.engine.progress import Progress
 from codecs_core.monitor.metrics import KINDS, Count, Role, counts, kind_of, remaining
 
@@ -43,6 +45,25 @@ class Status:
     refused: int
 
 
+class _Session:
+    """Looks at a session, and at what was seen last where it cannot be looked at.
+
+    A plugin's statistics may raise anything. One session shall not keep the others from being seen,
+    nor itself from ending.
+    """
+
+    def __init__(self, peer: str, progress: Callable[[], Progress]) -> None:
+        self.peer = peer
+        self._progress = progress
+        self._seen = Progress("", DEFAULT_GEOMETRY.page_size, 0.0, None, 0, 0)
+
+    def look(self) -> Progress:
+        """Take a snapshot."""
+        with suppress(Exception):
+            self._seen = self._progress()
+        return self._seen
+
+
 class Ledger:
     """Any thread may write and read it; each sees a session under way or ended, never neither."""
 
@@ -52,7 +73,7 @@ class Ledger:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._live: dict[int, tuple[str, Callable[[], Progress]]] = {}
+        self._live: dict[int, _Session] = {}
         self._sums: _Sums = Counter()
         # What is 0 is shown, too: who counts increases must see where they began.
         for outcome in ("completed", "failed"):
@@ -65,14 +86,18 @@ class Ledger:
         """Note a session with ``peer``, and how to look at it; return its number."""
         with self._lock:
             number = next(self._numbers)
-            self._live[number] = (peer, progress)
+            self._live[number] = _Session(peer, progress)
         return number
+
+    def look(self, number: int) -> Progress:
+        """How far a session under way is, or was when that could be had last."""
+        with self._lock:
+            return self._live[number].look()
 
     def end(self, number: int, error: BaseException | None = None) -> None:
         """Note that a session has ended, with ``error`` where it has failed."""
         with self._lock:
-            _, progress = self._live.pop(number)
-            self._take(counts(self.role, progress()), self._sums)
+            self._take(counts(self.role, self._live.pop(number).look()), self._sums)
             self._count_end(error)
 
     def fail(self, error: BaseException) -> None:
@@ -93,8 +118,8 @@ class Ledger:
                 self._version,
                 time.monotonic() - self._began,
                 tuple(
-                    SessionStatus(number, peer, progress())
-                    for number, (peer, progress) in self._live.items()
+                    SessionStatus(number, each.peer, each.look())
+                    for number, each in self._live.items()
                 ),
                 completed=self._sums["multifd_sessions_ended_total", (self.role, "completed")],
                 failed=self._sums["multifd_sessions_ended_total", (self.role, "failed")],
@@ -105,7 +130,7 @@ class Ledger:
         """Return every metric's counts, of all sessions so far."""
         with self._lock:
             sums: _Sums = Counter(self._sums)
-            looks = [progress() for _, progress in self._live.values()]
+            looks = [each.look() for each in self._live.values()]
         for each in looks:
             self._take(counts(self.role, each), sums)
         sums["multifd_sessions", (self.role,)] = len(looks)

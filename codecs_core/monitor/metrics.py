@@ -6,11 +6,13 @@ Rules of this module:
   when a session ends, and its counts join those of earlier ones, no total goes backwards, not even
   by a rounding. Prometheus would take that for a restart.
 * Labels have few values, whatever connects: a role, the codecs that are installed, at most 255
-  channels. There is none for sessions and peers, which come and go.
+  channels. There is none for sessions and peers, which come and go, nor for the levels that a peer
+  chooses.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -80,7 +82,7 @@ METRICS: Final = (
     ),
     Metric(
         "multifd_method_packets_total", "counter", (*_CHANNEL, "method"),
-        "Packets by the codec, and level, that has served them: with auto there are several.",
+        "Packets by the codec that has served them; where they are encoded, by its level, too.",
     ),
     Metric(
         "multifd_unsent_pages_total", "counter", ("role", "codec", "why"),
@@ -143,7 +145,11 @@ def _of_channel(
     for by, name in (("hardware", HARDWARE_PACKETS), ("software", SOFTWARE_PACKETS)):
         if name in channel.statistics:
             yield "multifd_codec_packets_total", (*labels, by), channel.statistics[name]
-    for method, packets in channel.methods.items():
+    methods: Counter[str] = Counter()
+    for label, packets in channel.methods.items():
+        # Who decodes is not who chose the parameters: there are more of them than labels may be.
+        methods[label if role in _ENCODES else label.partition(" ")[0]] += packets
+    for method, packets in methods.items():
         yield "multifd_method_packets_total", (*labels, method), packets
 
 

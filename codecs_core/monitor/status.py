@@ -24,6 +24,7 @@ _LIMIT: Final = 16 << 20
 """How long an answer may be: several times what 64 sessions of 255 channels take."""
 _MOST: Final = 2**62
 _CHUNK: Final = 1 << 16
+_SOON: Final = 0.001
 _FIRST_LINE: Final = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
@@ -75,10 +76,14 @@ def _request(address: Address, timeout: float) -> bytes:
             data += piece
             if len(data) > _LIMIT:
                 raise ProtocolError(f"{address} answers with more than {_LIMIT} bytes")
+            # Not 0, which would be for ever.
+            link.set_timeout(receive=max(_SOON, give_up - time.monotonic()))
             if time.monotonic() > give_up:
-                raise LinkTimeout(f"{address} has not ended its answer in {timeout:g} s")
+                raise LinkTimeout("it goes on")
         if not data:
             raise LinkError(f"{address} closed the connection without an answer")
         return bytes(data)
+    except LinkTimeout:
+        raise LinkTimeout(f"{address} has not ended its answer in {timeout:g} s") from None
     finally:
         link.close()

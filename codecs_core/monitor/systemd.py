@@ -51,13 +51,13 @@ class Service:
         """Tell that it serves, and go on to tell how it is."""
         if not self._socket or self._thread is not None:
             return
-        self._tell("READY=1", f"STATUS={self._status()}")
+        self._tell("READY=1", *self._words())
         self._thread = threading.Thread(target=self._run, name="multifd-systemd", daemon=True)
         self._thread.start()
 
     def stopping(self) -> None:
         """Tell that it will end; signs of life go on until it does."""
-        self._tell("STOPPING=1")
+        self._tell("STOPPING=1", *self._words())
 
     def __enter__(self) -> Self:
         return self
@@ -70,12 +70,17 @@ class Service:
 
     def _run(self) -> None:
         while not self._ended.wait(self.every):
-            # A session that cannot be looked at is no sign of life, and no reason to end.
-            with suppress(Exception):
-                lines = [f"STATUS={self._status()}"]
-                if self._watched and self._alive():
-                    lines.append("WATCHDOG=1")
-                self._tell(*lines)
+            if words := self._words():
+                alive = self._watched and self._alive()
+                self._tell(*words, *(["WATCHDOG=1"] if alive else []))
+
+    def _words(self) -> list[str]:
+        """Say how it is, if that can be had: a session may be beyond looking at."""
+        try:
+            return [f"STATUS={self._status()}"]
+        except Exception:
+            # No sign of life, and no reason to end.
+            return []
 
     def _tell(self, *lines: str) -> None:
         if not self._socket:

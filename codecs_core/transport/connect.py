@@ -146,7 +146,11 @@ class _SocketListener:
         except OSError as error:
             raise LinkError(f"accepting on {self.address}: {error.strerror}") from error
         if isinstance(name, tuple):
-            return self._make(sock, str(TcpAddress(str(name[0]), int(name[1]))))
+            host = str(name[0])
+            if "." in host:
+                # At a socket for both families, as systemd makes them.
+                host = host.removeprefix("::ffff:")
+            return self._make(sock, str(TcpAddress(host, int(name[1]))))
         return self._make(sock, f"the peer at {self.address}")
 
     def close(self) -> None:

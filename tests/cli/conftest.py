@@ -66,12 +66,17 @@ def add_command(monkeypatch: pytest.MonkeyPatch) -> Callable[[click.Command], No
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start ``multifd`` with these arguments, in ``tmp_path``; it is dead after the test."""
+    """Start ``multifd``, or ``program``, in ``tmp_path``; it is dead after the test."""
     running: list[Process] = []
 
-    def run(*arguments: str, stdin: int | None = subprocess.DEVNULL, **more: Any) -> Process:
+    def run(
+        *arguments: str,
+        stdin: int | None = subprocess.DEVNULL,
+        program: str = MULTIFD,
+        **more: Any,
+    ) -> Process:
         process = subprocess.Popen(
-            [MULTIFD, *arguments],
+            [program, *arguments],
             cwd=tmp_path,
             stdin=stdin,
             stdout=subprocess.PIPE,

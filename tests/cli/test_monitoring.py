@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +19,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from codecs_core.cli.log import Log
+from codecs_core.cli.monitoring import Monitoring
 from codecs_core.monitor.metrics import METRICS
 from tests.conftest import MainStream
 from tests.gateway.conftest import ChannelWriter
 from tests.gateway.test_relay import Destination
 
-from .conftest import WAIT, Process, Start, content, end
+from .conftest import MULTIFD, WAIT, Process, Start, content, end
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 MAIN = bytes(MainStream().start({"pc.ram": 1 << 20}).end().data)
@@ -273,6 +276,65 @@ def test_a_failed_session_says_why(start: Start, tmp_path: Path) -> None:
     assert end(receiver)[0] == 1
 
 
+def closed(start: Start, streams: str, *arguments: str) -> Process:
+    """Start ``multifd`` without some of its standard streams."""
+    shell = f'exec "$@" {streams}'
+    return start("-c", shell, "sh", MULTIFD, *arguments, program="/bin/sh")
+
+
+def test_a_command_without_stderr(start: Start, tmp_path: Path) -> None:
+    """As a daemon is started by some; and what it opens does not become its stderr."""
+    receiver = closed(
+        start, "<&- 2>&-", "recv", f"unix:{tmp_path}/s", "there", "--metrics", f"unix:{tmp_path}/m"
+    )
+    connect(tmp_path / "m").close()
+    assert total(scrape(f"unix:{tmp_path}/m"), "multifd_info") == 1
+    streams = [os.readlink(f"/proc/{receiver.pid}/fd/{fd}") for fd in (0, 2)]
+    assert streams == [os.devnull, os.devnull]
+    receiver.send_signal(signal.SIGINT)
+    assert receiver.wait(WAIT) == 130
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_command_without_stdout(start: Start) -> None:
+    """What cannot be told is a failure, and one line."""
+    status, _, said = end(closed(start, ">&-", "codecs", "--json"))
+    assert (status, said) == (1, "multifd: error: Bad file descriptor\n")
+
+
+def test_nothing_is_left_where_monitoring_cannot_begin(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    log = Log()
+    monkeypatch.setattr(log, "tell", interrupted)
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        Monitoring("sender", log, f"unix:{tmp_path}/m", insecure=None).__enter__()
+    assert threading.active_count() == threads
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("options", [("--log", "json", "--bogus"), ("--log=json", "--bogus")])
+def test_wrong_use_is_a_json_line_too(multifd: Callable[..., Any], options: tuple[str]) -> None:
+    result = multifd("recv", "tcp:127.0.0.1:0", "there", *options)
+    said = json.loads(result.err)
+    assert (result.status, said["event"], said["kind"]) == (2, "failed", "UsageError")
+
+
+def test_a_traceback_is_a_fact_of_its_line(
+    multifd: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MULTIFD_DEBUG", "1")
+    result = multifd("send", "/no/such", "tcp:127.0.0.1:1", "--log", "json")
+    said = json.loads(result.err)
+    assert said["error"] == "/no/such: No such file or directory"
+    assert said["traceback"].startswith("Traceback (most recent call last):\n")
+    assert "FileNotFoundError" in said["traceback"]
+
+
 def test_the_least_level(start: Start, tmp_path: Path) -> None:
     options = ("--log", "json", "--log-level", "error", "--metrics", f"unix:{tmp_path}/metrics")
     receiver = start("recv", "tcp:127.0.0.1:0", "there", *options)
@@ -280,7 +342,8 @@ def test_the_least_level(start: Start, tmp_path: Path) -> None:
     while not total(scrape(f"unix:{tmp_path}/metrics"), "multifd_sessions"):
         assert time.monotonic() < give_up
     receiver.send_signal(signal.SIGINT)
-    assert [each["event"] for each in events(receiver)] == ["session_failed", "failed"]
+    told = [(each["event"], each["error"]) for each in events(receiver)]
+    assert told == [("session_failed", "interrupted"), ("failed", "interrupted")]
     assert receiver.wait(WAIT) == 130
 
 

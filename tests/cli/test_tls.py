@@ -76,6 +76,20 @@ def test_tls_at_the_sender_alone(multifd: Multifd, pki: Path, tmp_path: Path) ->
     )
 
 
+def test_test_ca_needs_nothing_that_only_tests_have(tmp_path: Path) -> None:
+    """A plain install has neither pytest nor hypothesis."""
+    program = (
+        "import sys; sys.modules.update(pytest=None, hypothesis=None)\n"
+        "from codecs_core.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "test-ca", str(tmp_path / "pki")],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_test_ca_overwrites_nothing(multifd: Multifd, pki: Path) -> None:
     again = multifd("test-ca", str(pki))
     assert again.status == 2

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -171,6 +172,31 @@ def test_in_a_pipe_until_the_command_ends() -> None:
     assert said == f"{endpoint.address}: the command has ended\n"
 
 
+def test_who_is_sent_away_once_asks_again() -> None:
+    """As the oldest in a crowd of visitors is; the command has not ended."""
+    _, body = render(Ledger("egress", "1.0"))
+    answers = [b"HTTP/1.1 200 OK\r\n\r\n" + body, b"", b"HTTP/1.1 200 OK\r\n\r\n" + body]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        top = subprocess.Popen(
+            [MULTIFD, "top", "--json", "--interval", "0.1", f"tcp:127.0.0.1:{port(listener)}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        listener.settimeout(WAIT)
+        for answer in answers:
+            with listener.accept()[0] as visitor:
+                visitor.recv(1 << 16)
+                visitor.sendall(answer)
+    out, said = top.communicate(timeout=WAIT)
+    assert len(out.splitlines()) == 2
+    assert (top.returncode, said.endswith(": the command has ended\n")) == (0, True)
+
+
+def port(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
+
+
 @pytest.mark.parametrize(
     ("uri", "status", "said"),
     [
@@ -235,3 +261,26 @@ def test_the_terminal_is_as_it_was(how: str) -> None:
     assert screen.rindex(b"\x1b[?25h") > screen.rindex(b"\x1b[?25l")
     after = screen.partition(b"\x1b[?1049l")[2]
     assert (b"a peer" in after) == (how != "Ctrl-C")
+
+
+def test_a_dumb_terminal_is_as_a_pipe() -> None:
+    """Nothing can be drawn over there: each picture comes below the one before."""
+    ledger = Ledger("egress", "1.0")
+    ledger.begin("a peer", progress)
+    outer, inner = pty.openpty()
+    with Endpoint("tcp:127.0.0.1:0", {PATH: lambda accept: render(ledger)}) as endpoint:
+        top = subprocess.Popen(
+            [MULTIFD, "top", "--interval", "0.1", endpoint.address],
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            env=os.environ | {"TERM": "dumb", "COLUMNS": "80", "LINES": "24"},
+        )
+        os.close(inner)
+        screen = b""
+        while screen.count(b"a peer") < 2:
+            screen += os.read(outer, 1 << 16)
+        top.send_signal(signal.SIGINT)
+        assert top.wait(WAIT) == 130
+    os.close(outer)
+    assert b"\x1b" not in screen

@@ -60,9 +60,25 @@ def test_a_unit_serves_its_socket(side: str, tmp_path: Path) -> None:
                 while stranger.recv(100):
                     pass
             relay.send_signal(signal.SIGTERM)
-            while manager.recv(4096) != b"STOPPING=1":
+            while not manager.recv(4096).startswith(b"STOPPING=1\nSTATUS=0 under way, "):
                 pass
             assert relay.wait(20) == 0
         finally:
             relay.kill()
             relay.communicate()
+
+
+def test_only_the_other_relay_reaches_the_port() -> None:
+    """Connections are held to the addresses of the unit that made the socket."""
+    for name in ("IPAddressDeny", "IPAddressAllow"):
+        of_socket = setting("multifd-ingress.socket", "Socket", name)
+        assert of_socket == setting("multifd-ingress.service", "Service", name)
+
+
+def test_the_destination_may_make_its_socket() -> None:
+    """In a directory that is there before QEMU is, and belongs to its user."""
+    command = shlex.split(setting("multifd-ingress.service", "Service", "ExecStart"))
+    place = Path(command[command.index("--connect") + 1].removeprefix("unix:")).parent
+    kind, made, _, owner, _ = (UNITS / "multifd.conf").read_text().splitlines()[-1].split()
+    assert (kind, made) == ("d", str(place))
+    assert owner == setting("multifd-ingress.service", "Service", "User")

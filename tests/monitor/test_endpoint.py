@@ -148,6 +148,30 @@ def test_the_end_waits_for_nobody() -> None:
     assert time.monotonic() - started < endpoint._PATIENCE
 
 
+def test_ipv6() -> None:
+    with Endpoint("tcp:[::1]:0", PAGES) as served:
+        assert served.address.startswith("tcp:[::1]:")
+        with socket.create_connection(("::1", port(served)), WAIT) as visitor:
+            visitor.sendall(b"GET /hello HTTP/1.0\r\n\r\n")
+            assert everything(visitor).endswith(b"\r\n\r\nhello, ")
+
+
+def test_an_end_while_it_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By Ctrl-C, for who could not enter does not exit: see `nothing_left_behind`."""
+    made = Endpoint(f"unix:{tmp_path}/socket", PAGES)
+    wait, calls = made._ready.wait, iter([KeyboardInterrupt])
+
+    def interrupted() -> bool:
+        if each := next(calls, None):
+            raise each
+        return wait()
+
+    monkeypatch.setattr(made._ready, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.__enter__()
+    assert not (tmp_path / "socket").exists()
+
+
 def test_a_unix_socket_is_its_owners(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with Endpoint(f"unix:{path}", PAGES):

@@ -99,6 +99,21 @@ def test_packets_by_what_was_chosen() -> None:
     assert of_method == {"zstd level 3": 5, "none": 2}
 
 
+@pytest.mark.parametrize("role", ["receiver", "ingress"])
+def test_a_peer_makes_no_labels(role: Any) -> None:
+    """It chooses levels, of which some codecs have tens of thousands, in session after session."""
+    ledger = Ledger(role, "1.0")
+    for level in range(100):
+        chosen = channel(methods={f"lz4 level {-level}": 2, "lz4": 1, "none": 1})
+        ledger.end(ledger.begin("peer", lambda chosen=chosen: progress(chosen)))  # type: ignore[misc]
+    found = {
+        labels[3]: number
+        for (name, labels), number in table(ledger.counts()).items()
+        if name == "multifd_method_packets_total"
+    }
+    assert found == {"lz4": 300, "none": 100}
+
+
 def test_nothing_is_told_before_a_codec_is_agreed_on() -> None:
     assert list(counts("receiver", progress(codec=""))) == []
 
@@ -170,6 +185,25 @@ def test_a_session_is_never_missing_while_it_ends() -> None:
     reader.join()
     assert seen == sorted(seen)
     assert table(ledger.counts())["multifd_packets_total", labels] == 600
+
+
+def test_a_session_that_cannot_be_looked_at_hides_no_other() -> None:
+    """It is seen as it was last, and ends as any: a relay serves others for months."""
+    looks = iter([progress(channel())])
+    ledger = Ledger("egress", "1.0")
+    # Behind its first look it raises what an iterator does.
+    odd = ledger.begin("odd", lambda: next(looks))
+    ledger.begin("never", lambda: next(iter([])))
+    ledger.begin("sound", lambda: progress(channel()))
+    labels = ("egress", "zstd", "0")
+    for _ in range(3):
+        assert table(ledger.counts())["multifd_packets_total", labels] == 6
+        assert [len(each.progress.channels) for each in ledger.status().sessions] == [1, 0, 1]
+    assert ledger.look(odd).channels
+    ledger.end(odd)
+    found = table(ledger.counts())
+    assert found["multifd_packets_total", labels] == 6
+    assert found["multifd_sessions_ended_total", ("egress", "completed")] == 1
 
 
 def test_ends_are_counted_by_outcome_and_kind() -> None:

@@ -122,6 +122,12 @@ def test_what_takes_too_long(answering: Callable[..., str]) -> None:
         fetch(parse(answering(*drops, pause=0.05)), 0.3)
 
 
+def test_who_falls_silent_has_no_more_time_than_others(answering: Callable[..., str]) -> None:
+    """Not once more what there was for all of it."""
+    with pytest.raises(LinkTimeout, match=r"has not ended its answer in 0\.4 s"):
+        fetch(parse(answering(b"H", b"T", pause=0.3)), 0.4)
+
+
 def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -46,6 +46,25 @@ def test_from_ready_to_stopping(manager: Manager) -> None:
         told.ready()
         told.ready()
         assert manager.hear() == {"READY": "1", "STATUS": "2 under way"}
+    assert manager.hear() == {"STOPPING": "1", "STATUS": "2 under way"}
+
+
+def test_what_was_done_in_the_end(manager: Manager) -> None:
+    """``systemctl status`` goes on to show the last word of a service that is no more."""
+    lines = iter(["1 under way", "1 completed"])
+    with Service(lambda: next(lines), lambda: True, manager.environment) as told:
+        told.ready()
+        assert manager.hear() == {"READY": "1", "STATUS": "1 under way"}
+    assert manager.hear() == {"STOPPING": "1", "STATUS": "1 completed"}
+
+
+def test_a_status_that_cannot_be_had_keeps_nobody_from_beginning(manager: Manager) -> None:
+    def status() -> str:
+        raise RuntimeError("a defect in a plugin")
+
+    with Service(status, lambda: True, manager.environment) as told:
+        told.ready()
+        assert manager.hear() == {"READY": "1"}
     assert manager.hear() == {"STOPPING": "1"}
 
 

@@ -166,6 +166,19 @@ def test_fd(tmp_path: Path) -> None:
             dial(address, 5)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_peers_of_a_socket_for_both_families(host: str) -> None:
+    """As systemd makes them: who comes by IPv4 is told by that address."""
+    server = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with server, socket.create_connection((host, server.getsockname()[1])) as peer:
+        listener = listen(parse(f"fd:{server.fileno()}"))
+        link = listener.accept()
+        assert link is not None
+        assert link.peer == str(TcpAddress(host, peer.getsockname()[1]))
+        link.close()
+        listener.close()
+
+
 def test_exec() -> None:
     link = dial(parse("exec:tr a-z A-Z"), 5)
     link.send([b"hello"])
