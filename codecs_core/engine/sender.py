@@ -237,16 +237,7 @@ class Sender:
             self._clock.stop()
             if not self._finished:
                 self._session.fail(TransferError("the sender was closed before it had finished"))
-            self._stop(None)
-            if self._control is not None:
-                self._control.close(drain=not self._finished)
-            self._session.join()
-            for outlet in self._outlets:
-                outlet.close()
-            for channel in self._channels:
-                channel.close()
-            for block in self._offer.blocks.values():
-                block.close()
+            self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -335,8 +326,19 @@ class Sender:
         except BaseException as error:
             self._session.fail(error)
             self.close()
+            # What we had begun to open when another thread closed us.
+            self._release()
             self._session.check()
             raise
+
+    def _release(self) -> None:
+        """Wait for every thread, and let go of all there is; doing so again is fine."""
+        self._stop(None)
+        if self._control is not None:
+            self._control.close(drain=not self._finished)
+        self._session.join()
+        for each in (*self._outlets, *self._channels, *self._offer.blocks.values()):
+            each.close()
 
     def _stop(self, error: BaseException | None) -> None:
         """Wake every thread, so that it ends."""

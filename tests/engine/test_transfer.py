@@ -32,6 +32,7 @@ from codecs_core import (
     UsageError,
 )
 from codecs_core.registry import Registry
+from codecs_core.transport.link import Link
 
 from .conftest import GEOMETRY, Running
 
@@ -438,3 +439,27 @@ class TestMisuse:
             receiving.result()
             with pytest.raises(UsageError, match="serves one sender"):
                 receiver.receive()
+
+
+@pytest.mark.parametrize("connection", [0, 1, 2])
+def test_a_sender_closed_while_it_connects_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, connection: int
+) -> None:
+    """By another thread, while the control connection or a channel is being made."""
+    with Receiver("tcp:127.0.0.1:0", timeout=2.0) as receiver:
+        receiver.add_block("ram", bytearray(4096))
+        receiving = Running(receiver.receive)
+        sender = Sender(receiver.address, channels=2)
+        sender.add_block("ram", bytearray(4096))
+        dial, left = sender._dial, iter(range(connection))
+
+        def dial_and_close() -> Link:
+            link = dial()
+            if next(left, None) is None:
+                Running(sender.close).result()
+            return link
+
+        monkeypatch.setattr(sender, "_dial", dial_and_close)
+        with pytest.raises(TransferError, match="closed before it had finished"):
+            sender.connect()
+        assert receiving.wait() is not None
