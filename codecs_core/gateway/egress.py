@@ -140,7 +140,7 @@ class Egress(Relay):
         except BaseException:
             control.close()
             raise
-        bridge = Bridge(migration.session, control, link)
+        bridge = migration.bridge = Bridge(migration.session, control, link)
         migration.token = uuid.UUID(answer.token)
         bridge.start(first)
         return bridge

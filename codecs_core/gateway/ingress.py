@@ -105,7 +105,7 @@ class Ingress(Relay):
             migration.session.fail(error)
             control.close(drain=True)
             raise
-        bridge = Bridge(migration.session, control, main)
+        bridge = migration.bridge = Bridge(migration.session, control, main)
         bridge.start()
         return bridge
 

@@ -260,7 +260,7 @@ class Relay:
         bridge: Bridge | None = None
         session = migration.session
         try:
-            bridge = migration.bridge = self._connect(migration, link, first)
+            bridge = self._connect(migration, link, first)
             if bridge is not None:
                 if self._on_start is not None:
                     self._on_start(migration)

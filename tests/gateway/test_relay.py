@@ -13,17 +13,23 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from codecs_core import CodecsCoreError, CodecUnavailable, ProtocolError, get_codec
+from codecs_core import (
+    CodecsCoreError,
+    CodecUnavailable,
+    ProtocolError,
+    TransferError,
+    get_codec,
+)
 from codecs_core.codec import Geometry
 from codecs_core.engine.adapt import Chooser
 from codecs_core.engine.methods import method_of
-from codecs_core.gateway import egress as egress_module
-from codecs_core.gateway import ingress as ingress_module
 from codecs_core.gateway import relay as relay_module
+from codecs_core.gateway.bridge import Bridge
 from codecs_core.gateway.egress import Egress, owner_of
 from codecs_core.gateway.ingress import Ingress
 from codecs_core.gateway.relay import Migration
 from codecs_core.gateway.transcode import Restorer
+from codecs_core.transport.connect import dial
 from codecs_core.transport.link import Link
 from codecs_core.wire.channel import ChannelParser
 from codecs_core.wire.packet import INIT_SIZE, ChannelInit, PacketHeader
@@ -471,24 +477,50 @@ def test_an_ingress_refuses_a_method_that_was_not_agreed_on() -> None:
     restorer.close()
 
 
+def all_dialled(monkeypatch: pytest.MonkeyPatch, side: str) -> list[Link]:
+    """All connections that one side will make."""
+    found: list[Link] = []
+
+    def dial_and_keep(*arguments: Any) -> Link:
+        found.append(dial(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(f"codecs_core.gateway.{side}.dial", dial_and_keep)
+    return found
+
+
+@pytest.mark.parametrize("side", ["egress", "ingress"])
+def test_a_migration_without_threads_leaves_no_connection_behind(
+    pair: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    dialled = all_dialled(monkeypatch, side)
+
+    def no_thread(*_: Any) -> None:
+        raise TransferError("no thread can be started")
+
+    monkeypatch.setattr(Bridge, "start", no_thread)
+    relays = pair()
+    main = relays.connect()
+    main.sendall(bytes(MainStream().start({"pc.ram": 1 << 20}).data))
+    with suppress(ConnectionResetError):
+        assert main.recv(1) == b""
+    relays.wait(2)
+    assert any("no thread" in str(each.error) for each in relays.ended)
+    assert [each.fileno() for each in dialled] == [-1]
+
+
 @pytest.mark.parametrize("side", ["egress", "ingress"])
 def test_a_channel_that_cannot_be_coded_leaves_no_connection_behind(
     pair: Callable[..., Pair], channel: Any, monkeypatch: pytest.MonkeyPatch, side: str
 ) -> None:
     """The connection onward is made by then."""
-    module = egress_module if side == "egress" else ingress_module
-    dialled: list[Link] = []
-    dial = module.dial
-
-    def dial_and_keep(*arguments: Any) -> Link:
-        dialled.append(dial(*arguments))
-        return dialled[-1]
+    dialled = all_dialled(monkeypatch, side)
 
     def none_left(*_: Any, **__: Any) -> None:
         raise CodecUnavailable("every instance of the device is in use", name="zstd")
 
-    monkeypatch.setattr(module, "dial", dial_and_keep)
-    monkeypatch.setattr(module, "Compressor" if side == "egress" else "Restorer", none_left)
+    coder = "egress.Compressor" if side == "egress" else "ingress.Restorer"
+    monkeypatch.setattr(f"codecs_core.gateway.{coder}", none_left)
     relays = pair()
     main = relays.connect()
     main.sendall(bytes(MainStream().start({"pc.ram": 1 << 20}).data))
