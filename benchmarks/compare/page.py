@@ -21,6 +21,8 @@ MEASURES = {
     "peak": "peak, MiB",
     "grown": "growth, MiB",
 }
+BUSY = 0.5
+"""The load for each CPU from which other work decides who is fast."""
 _PLACE = "<!-- compare {name} -->\n"
 _END = "<!-- /compare {name} -->\n"
 
@@ -77,6 +79,8 @@ def _run(figures: Json) -> str:
         + ".",
         "",
     ]
+    if machine["load"] > BUSY * machine["cpus"]:
+        lines += ["**The machine was busy**, and does not take from all alike: measure again.", ""]
     versions = [each for each in machine["versions"].values() if each]
     lines.append(f"{'; '.join(versions)}.")
     if own := machine.get("codecs"):

@@ -215,7 +215,7 @@ class Packer:
 
 
 class AdaptivePacker(Packer):
-    """Encodes each packet by what its channel has found best.
+    """Encodes each packet by what its session's channels have found best.
 
     A codec that fails is done without, from the packet on with which it did: that one travels as
     it is.
