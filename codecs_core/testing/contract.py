@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
+from codecs_core.testing.candidates import CandidateTests
 from codecs_core.testing.file_format import FileFormatTests
 from codecs_core.testing.hostile import HostileTests
 from codecs_core.testing.listing import ListingTests
@@ -16,7 +17,13 @@ __all__ = ["CodecContract"]
 
 
 class CodecContract(
-    PacketTests, HostileTests, SessionTests, ParameterTests, FileFormatTests, ListingTests
+    PacketTests,
+    HostileTests,
+    SessionTests,
+    ParameterTests,
+    CandidateTests,
+    FileFormatTests,
+    ListingTests,
 ):
     """All that the contract promises of a codec. Subclass it, and set `codec`.
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec, Geometry
 from codecs_core.errors import CodecUnavailable
+from codecs_core.guard import guarded_decoder, guarded_encoder
 from codecs_core.testing.checks import SMALL, decode, encode, guarded, identical
 from codecs_core.testing.data import KINDS, sample
 
@@ -88,7 +89,10 @@ class PacketTests:
     def test_read_only_and_unaligned_views(self) -> None:
         """Encoders and decoders take any contiguous view, at any address."""
         pages = sample("memory", SMALL.packet_size)
-        with self.codec.encoder(SMALL) as encoder, self.codec.decoder(SMALL) as decoder:
+        with (
+            guarded_encoder(self.codec, SMALL) as encoder,
+            guarded_decoder(self.codec, SMALL) as decoder,
+        ):
             for odd in (0, 1, 3):
                 shifted = memoryview(bytes(odd) + pages).toreadonly()[odd:]
                 payload = bytearray(odd) + encoder.encode(shifted)
@@ -101,7 +105,10 @@ class PacketTests:
     def test_payload_is_valid_until_the_next_call(self) -> None:
         """Nothing but the encoder's next call may change a payload that it has returned."""
         pages = sample("memory", SMALL.packet_size)
-        with self.codec.encoder(SMALL) as encoder, self.codec.encoder(SMALL) as other:
+        with (
+            guarded_encoder(self.codec, SMALL) as encoder,
+            guarded_encoder(self.codec, SMALL) as other,
+        ):
             payload = encoder.encode(memoryview(pages))
             kept = bytes(payload)
             other.encode(memoryview(sample("random", SMALL.packet_size)))
@@ -112,7 +119,10 @@ class PacketTests:
     def test_no_buffer_is_kept(self) -> None:
         """Between calls the caller does with packets and payloads what it likes."""
         first, second = (sample("memory", SMALL.packet_size, seed) for seed in (1, 2))
-        with self.codec.encoder(SMALL) as encoder, self.codec.decoder(SMALL) as decoder:
+        with (
+            guarded_encoder(self.codec, SMALL) as encoder,
+            guarded_decoder(self.codec, SMALL) as decoder,
+        ):
             for pages in (first, second, first):
                 source = bytearray(pages)
                 payload = bytearray(encoder.encode(memoryview(source)))
