@@ -30,6 +30,16 @@ class ListingTests:
         )
         assert info.summary, "the codec class needs a docstring: its first line is listed"
 
+    def test_codec_shares_no_parameter(self) -> None:
+        """``multifd-a-b-c`` is ``b_c`` of codec ``a``, or ``c`` of codec ``a-b``."""
+        mine = {each.name for each in self.codec.parameters()}
+        for name, info in Registry().items():
+            shared = mine & {each.name for each in info.parameters if name != self.codec.name}
+            assert not shared, (
+                f"codec {name!r} ({info.provider}) has the parameters {sorted(shared)}, too; "
+                "give yours another name"
+            )
+
     def test_codec_is_found_by_method_and_suffix(self) -> None:
         """QEMU's method and the file name ending lead to no other codec."""
         registry = Registry()

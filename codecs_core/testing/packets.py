@@ -32,6 +32,16 @@ class PacketTests:
         payloads = encode(self.codec, packets, geometry)
         assert identical(decode(self.codec, payloads, map(len, packets), geometry), packets)
 
+    def test_one_packet(self) -> None:
+        """Before all others: where it fails, they are skipped."""
+        pages = sample("text", SMALL.packet_size)
+        [packet] = decode(
+            self.codec, encode(self.codec, [pages], SMALL), [SMALL.packet_size], SMALL
+        )
+        assert identical(packet, pages), (
+            f"codec {self.codec.name!r} gives other pages back than it was given"
+        )
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_round_trip_of_every_size(self, kind: str) -> None:
         """From one page to a full packet, up and down again."""

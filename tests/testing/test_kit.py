@@ -29,6 +29,8 @@ from codecs_core.file_format import FilePacker, Look, Member
 from codecs_core.reader import open_members
 from codecs_core.testing import CodecContract
 
+pytest_plugins = ["pytester"]
+
 
 class SoundEncoder(Encoder):
     def encode(self, packet: memoryview, /) -> Buffer:
@@ -425,6 +427,41 @@ def test_files_that_cannot_be_joined_are_told_of() -> None:
     assert "leave suffix out" in words
 
 
+FAILURES = """
+from dataclasses import dataclass
+from codecs_core import Codec, Decoder, Encoder
+from codecs_core.testing import CodecContract
+
+class E(Encoder):
+    def encode(self, packet, /):
+        ...
+
+class D(Decoder):
+    def decode_into(self, payload, packet, /):
+        packet[:] = payload
+
+@dataclass(frozen=True)
+class Mute(Codec):
+    name = "mute"
+    encoder = lambda self, geometry=None: E()
+    decoder = lambda self, geometry=None: D()
+
+class TestMute(CodecContract):
+    codec = Mute()
+"""
+
+
+def test_a_codec_that_does_nothing_fails_once_and_says_why(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(FAILURES)
+    result = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+    counts = result.parseoutcomes()
+    assert counts["failed"] == 2, "one packet, and the listing"
+    assert counts["skipped"] > 30
+    said = result.stdout.str()
+    assert "contract: encode() returned None, not contiguous bytes; report it" in said
+    assert "no entry point of group codecs_core is named 'mute': declare it" in said
+
+
 def test_choice_without_its_device_is_no_defect() -> None:
     @dataclass(frozen=True)
     class Choosy(Sound):
@@ -562,7 +599,7 @@ def test_what_does_not_apply_is_left_out() -> None:
     hidden = [name for name in names if getattr(TestSound, name) is None]
     assert "test_file_round_trip" in hidden
     assert "test_codec_is_listed" in hidden
-    assert all(name.startswith(("test_file_", "test_codec_is_")) for name in hidden)
+    assert all(name.startswith(("test_file_", "test_codec_")) for name in hidden)
 
 
 def test_a_suite_without_a_codec_says_so() -> None:
