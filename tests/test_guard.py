@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 import codecs_core
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec
 from codecs_core.errors import BrokenPlugin, CodecError, CodecUnavailable, CorruptPayload
-from codecs_core.guard import guarded_decoder, guarded_encoder, guarded_packer
+from codecs_core.guard import blamed, guarded_decoder, guarded_encoder, guarded_packer
 
 if TYPE_CHECKING:
     from tests.conftest import Plugins
@@ -194,3 +195,18 @@ def test_pieces_that_are_not_packed(plugins: Plugins) -> None:
     packer = guarded_packer(alpha(plugins, pack="bytes(piece)"))
     with pytest.raises(BrokenPlugin, match=rf"{NAMED}pack\(\) returned None, not contiguous"):
         packer.pack(PACKET)
+
+
+def test_an_unexpected_error_is_traced_to_the_plugin(plugins: Plugins) -> None:
+    codec = alpha(plugins, packer="return {}['x']")
+    with pytest.raises(KeyError) as caught:
+        codec.file_packer()
+    place = r"\(fake_alpha, line \d+\) in the plugin for codec 'alpha' \(fake-alpha 1\.0\)"
+    assert re.fullmatch(f"KeyError: 'x' {place}{AUTHOR}", blamed(caught.value))
+
+
+def test_an_unexpected_error_of_nobodys_plugin(plugins: Plugins) -> None:
+    alpha(plugins)
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 / 0
+    assert blamed(caught.value) == "ZeroDivisionError: division by zero"

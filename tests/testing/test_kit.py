@@ -413,6 +413,27 @@ def test_statistics_that_are_none_are_caught(counters: Callable[[int], Any], mes
     assert re.search(message, outcome_of(Counted(), "test_statistics"))
 
 
+def test_sessions_that_disturb_each_other_are_told_of() -> None:
+    class Shares(SoundEncoder):
+        """One object for all channels, and a moment in which another takes it."""
+
+        pages = b""
+
+        def encode(self, packet: memoryview, /) -> Buffer:
+            Shares.pages = bytes(packet)
+            time.sleep(0.001)
+            return zlib.compress(Shares.pages, 1)
+
+    @dataclass(frozen=True)
+    class Sharing(Sound):
+        def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
+            return Shares()
+
+    words = outcome_of(Sharing(), "test_sessions_work_in_threads")
+    assert "a channel that works alone fails beside others (other pages come back" in words
+    assert "share nothing that they change" in words
+
+
 def test_files_that_cannot_be_joined_are_told_of() -> None:
     class Single(SoundMembers):
         def decompress(self, data: Buffer, /, *, max_length: int | None = None) -> bytes:
