@@ -107,7 +107,5 @@ def test_a_decompressor_that_returns_too_much_is_named() -> None:
             return bytes(max_length + 1)
 
     reader = open_members(io.BytesIO(b"x"), codec="alpha", start=lambda _: Lavish(), errors=())
-    with pytest.raises(
-        CodecError, match=r"alpha: its decompressor returned .* were asked for; rep"
-    ):
+    with pytest.raises(CodecError, match=r"alpha: its decompressor returned .* asked for; rep"):
         reader.read()
