@@ -59,7 +59,7 @@ def blamed(error: BaseException) -> str:
     """Say what an unexpected error is, and which plugin's code it comes from, if from any's."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         package = _package(str(frame.f_globals.get("__name__")))
-        for info in default_registry().loaded():
+        for info in default_registry().known():
             if info.codec and package == _package(info.codec.__module__) != "codecs_core":
                 what = described(error, package)
                 return f"{what} in the plugin for codec {info.name!r} ({info.provider}); {AUTHOR}"
@@ -196,7 +196,7 @@ def _account(codec: Codec, call: str, error: BaseException) -> None:
 
 
 def _broken(codec: Codec, what: str) -> BrokenPlugin:
-    info = next((i for i in default_registry().loaded() if i.codec is type(codec)), None)
+    info = next((i for i in default_registry().known() if i.codec is type(codec)), None)
     provider = info.provider if info else type(codec).__module__
     return BrokenPlugin(
         f"codec {codec.name!r} ({provider}) breaks its contract: {what}; {AUTHOR}", name=codec.name

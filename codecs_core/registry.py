@@ -153,8 +153,8 @@ class Registry(Mapping[str, CodecInfo]):
             )
         return rows
 
-    def loaded(self) -> list[CodecInfo]:
-        """What has been loaded so far; loads nothing."""
+    def known(self) -> list[CodecInfo]:
+        """What has been asked for so far; loads nothing."""
         with self._lock:
             return list(self._infos.values())
 
@@ -309,7 +309,7 @@ def _version(distribution: str) -> str:
 def _reason(error: BaseException, entry: EntryPoint) -> str:
     if isinstance(error, Defect | Mismatch):
         return str(error)
-    return described(error, entry.value)
+    return described(error, entry.value.partition(":")[0])
 
 
 def _remedy(error: BaseException, entry: EntryPoint) -> str:

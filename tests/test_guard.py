@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,8 @@ from codecs_core.errors import BrokenPlugin, CodecError, CodecUnavailable, Corru
 from codecs_core.guard import blamed, guarded_decoder, guarded_encoder, guarded_packer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Plugins
 
 PACKET = memoryview(bytes(range(256)) * 16)
@@ -110,6 +113,22 @@ def test_encode(plugins: Plugins, encode: str, what: str) -> None:
     with pytest.raises(BrokenPlugin, match=f"{NAMED}.*{what}.*{AUTHOR}") as caught:
         encoder.encode(PACKET)
     assert caught.value.name == "alpha"
+
+
+def test_a_transfer_ends_with_it_at_both_ends(plugins: Plugins, tmp_path: Path) -> None:
+    codec = alpha(plugins, encode="raise SystemExit(3)")
+    what = f"{NAMED}encode\\(\\) raised SystemExit: 3 .*{AUTHOR}"
+    with ThreadPoolExecutor(1) as pool, codecs_core.Receiver(f"unix:{tmp_path}/s") as receiver:
+        receiver.add_block("ram", bytearray(1 << 20))
+        received = pool.submit(receiver.receive)
+        with (
+            pytest.raises(BrokenPlugin, match=what),
+            codecs_core.Sender(receiver.address, codec=codec) as sender,
+        ):
+            sender.add_block("ram", bytearray(b"page" * (1 << 18)))
+            sender.send("ram")
+        with pytest.raises(codecs_core.RemoteError, match=what):
+            received.result(30)
 
 
 def test_payloads_are_bytes_of_whatever_kind(plugins: Plugins) -> None:
