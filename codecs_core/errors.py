@@ -8,7 +8,7 @@ Split by *who has to act*::
     │   └── UnknownCodec             no installed distribution provides a codec of this name
     ├── PluginError                  whoever installed the plugin
     │   ├── CodecUnavailable         it is sound, but its library or device is missing
-    │   └── BrokenPlugin             it has a defect; the cause is kept
+    │   └── BrokenPlugin             it has a defect, or breaks its contract; the cause is kept
     ├── CodecError                   a codec's library failed
     │   └── CorruptPayload           a payload, or a file, is not what this codec writes
     │       ├── TruncatedFile (EOFError)  a file ends too early
@@ -99,7 +99,7 @@ class CodecUnavailable(PluginError):
 
 
 class BrokenPlugin(PluginError):
-    """The plugin has a defect; ``__cause__`` is what it raised."""
+    """The plugin has a defect, or breaks its contract at work; ``__cause__`` is what it raised."""
 
 
 class CodecError(CodecsCoreError):

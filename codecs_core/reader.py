@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from codecs_core.errors import CorruptPayload, TruncatedFile
+from codecs_core.errors import CodecError, CorruptPayload, TruncatedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +90,11 @@ class MembersReader(io.RawIOBase):
                 output = self._member.decompress(data, len(target))
             except self._errors as error:
                 raise CorruptPayload(f"{self._codec}: the data is damaged: {error}") from error
+            if len(output) > len(target):
+                raise CodecError(
+                    f"{self._codec}: its decompressor returned {len(output)} bytes where at most "
+                    f"{len(target)} were asked for; report it to the plugin's author"
+                )
             target[: len(output)] = output
             if self._member.eof:
                 # Some have none where others have no bytes.

@@ -20,7 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 from codecs_core.accelerator import Accelerator, Obstacle
 from codecs_core.codec import Availability, Codec, Parameter
-from codecs_core.discovery import Defect, accelerators, identity, installed, load, precedence
+from codecs_core.discovery import (
+    AUTO,
+    CORE,
+    Defect,
+    Mismatch,
+    accelerators,
+    described,
+    identity,
+    installed,
+    load,
+    offer,
+    precedence,
+)
 from codecs_core.errors import (
     BrokenPlugin,
     CodecUnavailable,
@@ -35,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLOW_LIST",
+    "AUTHOR",
     "AUTO",
     "CodecInfo",
     "Registry",
@@ -44,11 +57,11 @@ __all__ = [
     "get_codec",
 ]
 
-AUTO = "auto"
-"""What stands in the place of a codec's name where a channel is to choose for every packet."""
-
 ALLOW_LIST = "CODECS_CORE_PLUGINS"
 """Environment variable: a comma-separated list of the only plugins that may load."""
+
+AUTHOR = "report it to the plugin's author, or uninstall it"
+"""What to do about a defect."""
 
 FIRST_PARTY = frozenset({"zlib", "zstd", "lz4", "qatzip", "qpl"})
 """Codecs published beside the core as ``codecs-core-<name>``, for the hint in `UnknownCodec`."""
@@ -67,7 +80,8 @@ class CodecInfo:
     """What is known of one codec: a row of the listing.
 
     ``reason`` and ``remedy`` are empty where the codec is loaded; ``cause`` is the exception of
-    a broken plugin. ``codec`` is the class, where it could be had.
+    a broken plugin. ``codec`` is the class, where it could be had, ``candidates`` what it suggests
+    to the adaptive method.
     """
 
     name: str
@@ -81,6 +95,7 @@ class CodecInfo:
     remedy: str = ""
     summary: str = ""
     parameters: tuple[Parameter, ...] = ()
+    candidates: tuple[Codec, ...] = field(default=(), repr=False, compare=False)
     codec: type[Codec] | None = field(default=None, repr=False)
     cause: BaseException | None = field(default=None, repr=False, compare=False)
 
@@ -138,6 +153,11 @@ class Registry(Mapping[str, CodecInfo]):
             )
         return rows
 
+    def known(self) -> list[CodecInfo]:
+        """What has been asked for so far; loads nothing."""
+        with self._lock:
+            return list(self._infos.values())
+
     def codec_class(self, name: str) -> type[Codec]:
         """The class of codec ``name``.
 
@@ -171,8 +191,19 @@ class Registry(Mapping[str, CodecInfo]):
         return self.codec_class(name).from_parameters(parameters)
 
     def by_method(self, method: int) -> str | None:
-        """The name of the codec that speaks QEMU's wire method ``method``, loading all."""
-        return next((i.name for i in self.values() if i.codec and i.method == method), None)
+        """The name of the codec that speaks QEMU's wire method ``method``, loading all.
+
+        Raises `BrokenPlugin` where several claim to.
+        """
+        found = [i for i in self.values() if i.codec and i.method == method]
+        if len(found) > 1:
+            claims = " and ".join(f"{each.name!r} ({each.provider})" for each in found)
+            raise BrokenPlugin(
+                f"wire method {method} is claimed by the codecs {claims}; uninstall all but one, "
+                f"or name those to load in {ALLOW_LIST}",
+                name=found[-1].name,
+            )
+        return found[0].name if found else None
 
     def by_suffix(self, path: str | os.PathLike[str]) -> str | None:
         """The name of the codec whose file format ``path`` ends like, loading all."""
@@ -201,7 +232,7 @@ class Registry(Mapping[str, CodecInfo]):
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:
-                reason = str(error) if isinstance(error, Defect) else _one_line(error)
+                reason = _reason(error, claims[0])
                 obstacle = Obstacle(f"the plugin cannot tell its devices: {reason}")
                 found[Accelerator(name, "?", self[name].provider, (obstacle,))] = None
         return list(found)
@@ -221,11 +252,10 @@ class Registry(Mapping[str, CodecInfo]):
             raise
         # A plugin is a stranger's code: whatever it raises, SystemExit included, is its defect.
         except BaseException as error:
-            reason = str(error) if isinstance(error, Defect) else _one_line(error)
             return dataclasses.replace(
                 _origin(entry, State.BROKEN),
-                reason=reason,
-                remedy="report it to the plugin's author, or uninstall it",
+                reason=_reason(error, entry),
+                remedy=_remedy(error, entry),
                 cause=error,
             )
 
@@ -237,8 +267,9 @@ def _describe(codec: type[Codec], entry: EntryPoint | None) -> CodecInfo:
     base = (
         _origin(entry, State.LOADED)
         if entry
-        else CodecInfo(codec.name, State.LOADED, "codecs-core", _version("codecs-core"))
+        else CodecInfo(codec.name, State.LOADED, CORE, _version(CORE))
     )
+    candidates = offer(codec) if availability.available else ()
     return dataclasses.replace(
         base,
         state=State.LOADED if availability.available else State.UNAVAILABLE,
@@ -249,6 +280,7 @@ def _describe(codec: type[Codec], entry: EntryPoint | None) -> CodecInfo:
         remedy=availability.remedy,
         summary=(codec.__doc__ or "").strip().split("\n")[0],
         parameters=codec.parameters(),
+        candidates=candidates,
         codec=codec,
     )
 
@@ -274,9 +306,18 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+def _reason(error: BaseException, entry: EntryPoint) -> str:
+    if isinstance(error, Defect | Mismatch):
+        return str(error)
+    return described(error, entry.value.partition(":")[0])
+
+
+def _remedy(error: BaseException, entry: EntryPoint) -> str:
+    if isinstance(error, Mismatch):
+        return f"pip install --upgrade {CORE} {_origin(entry, State.BROKEN).distribution}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"install what has this module; if nothing has, {AUTHOR}"
+    return AUTHOR
 
 
 _default: Registry | None = None

@@ -10,6 +10,7 @@ from codecs_core.errors import CodecError, UsageError
 from codecs_core.files.reader import FileReader
 from codecs_core.files.source import Source
 from codecs_core.files.writer import FileWriter
+from codecs_core.guard import guarded_packer
 from codecs_core.registry import default_registry, get_codec
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _writer(
 ) -> FileWriter:
     chosen = get_codec(codec or _by_suffix(file), **parameters)
     _check_format(chosen)
-    packer = chosen.file_packer()
+    packer = guarded_packer(chosen)
     try:
         below, owned = _opened(file, kind)
     except BaseException:

@@ -9,7 +9,7 @@ import json
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -75,11 +75,13 @@ class Plugins:
         source: str | None = None,
         distribution: str | None = None,
         value: str | None = None,
+        requires: Iterable[str] = (),
     ) -> str:
         """Install a plugin for codec ``name`` (and ``more``), and return its module's name.
 
         ``body`` is added to the class of a sound codec; ``source`` replaces the whole module;
-        ``value`` is what the entry point says instead of the module's name.
+        ``value`` is what the entry point says instead of the module's name, ``requires`` what the
+        distribution needs.
         """
         distribution = distribution or f"fake-{name}"
         module = distribution.replace("-", "_")
@@ -91,6 +93,7 @@ class Plugins:
         (place / f"{module}.py").write_text(dedent(source))
         (info / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n"
+            + "".join(f"Requires-Dist: {each}\n" for each in requires)
         )
         lines = [f"{each} = {value or module}" for each in (name, *more)]
         (info / "entry_points.txt").write_text("\n".join(["[codecs_core]", *lines, ""]))

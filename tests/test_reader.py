@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecs_core.errors import CorruptPayload
+from codecs_core.errors import CodecError, CorruptPayload
 from codecs_core.reader import Decompressor, open_members
 from codecs_core.testing.data import sample
 
@@ -93,3 +93,19 @@ def test_first_bytes_choose_the_decompressor() -> None:
         io.BytesIO(mixed), codec="mixed", start=start, errors=(OSError, lzma.LZMAError)
     )
     assert reader.read() == b"one two three"
+
+
+def test_a_decompressor_that_returns_too_much_is_named() -> None:
+    class Lavish:
+        """Takes the bound for a hint."""
+
+        eof = False
+        needs_input = True
+        unused_data = b""
+
+        def decompress(self, data: bytes, max_length: int) -> bytes:
+            return bytes(max_length + 1)
+
+    reader = open_members(io.BytesIO(b"x"), codec="alpha", start=lambda _: Lavish(), errors=())
+    with pytest.raises(CodecError, match=r"alpha: its decompressor returned .* asked for; rep"):
+        reader.read()

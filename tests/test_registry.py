@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from codecs_core.registry import FIRST_PARTY, CodecInfo, Registry, State
 if TYPE_CHECKING:
     from tests.conftest import Plugins
 
+VERSION = metadata.version("codecs-core")
 LEVEL = 'level: int = parameter(1, minimum=0, maximum=9, help="Effort.")'
 
 
@@ -175,6 +177,74 @@ class TestLoaded:
         module = plugins.install("alpha")
         assert Registry([EntryPoint("alpha", module, "codecs_core")])["alpha"].provider == module
 
+    def test_candidates(self, plugins: Plugins) -> None:
+        body = f"{LEVEL}\n@classmethod\ndef candidates(cls): return [cls(level=2), cls(level=5)]"
+        plugins.install("alpha", body=body)
+        plugins.install("beta")
+        registry = plugins.registry()
+        assert [each.level for each in registry["alpha"].candidates] == [2, 5]  # type: ignore[attr-defined]
+        assert registry["beta"].candidates == (registry.get_codec("beta"),)
+
+    def test_a_codec_that_cannot_work_is_not_asked_for_candidates(self, plugins: Plugins) -> None:
+        body = """
+        @classmethod
+        def availability(cls): return Availability(False, reason="no library")
+
+        @classmethod
+        def candidates(cls): import no_such_library
+        """
+        plugins.install("alpha", body=body)
+        info = plugins.registry()["alpha"]
+        assert (info.state, info.candidates) == (State.UNAVAILABLE, ())
+
+    def test_a_method_claimed_twice(self, plugins: Plugins) -> None:
+        """Neither is guessed: a guest's pages would be decoded by the wrong one."""
+        for name in ("alpha", "beta"):
+            plugins.install(name, body="method = 7")
+        registry = plugins.registry()
+        claims = r"'alpha' \(fake-alpha 1.0\) and 'beta' \(fake-beta 1.0\)"
+        with pytest.raises(BrokenPlugin, match=f"method 7 is claimed by the codecs {claims}; uni"):
+            registry.by_method(7)
+        assert registry.get_codec("alpha").method == 7
+
+    @pytest.mark.parametrize(
+        ("needs", "bounds"),
+        [
+            ("codecs-core>=99", ">=99"),
+            ("codecs_core[testing] (>=0.0.1,<0.0.2)", ">=0.0.1,<0.0.2"),
+            ("Codecs.Core >= 0.0, < 0.1", ">= 0.0, < 0.1"),
+        ],
+    )
+    def test_made_for_another_core(self, plugins: Plugins, needs: str, bounds: str) -> None:
+        """Nothing of it is imported: what it would run into, nobody could make sense of."""
+        module = plugins.install("alpha", source="1 / 0", requires=[needs])
+        info = plugins.registry()["alpha"]
+        assert info.state is State.BROKEN
+        assert info.reason == f"it needs codecs-core {bounds}, and this is {VERSION}"
+        assert info.remedy == "pip install --upgrade codecs-core fake-alpha"
+        assert module not in sys.modules
+
+    @pytest.mark.parametrize(
+        "needs",
+        [
+            "codecs-core",
+            f"codecs-core>=0.0.1,<={VERSION}.post1,!=0.0.7",
+            f"codecs-core=={VERSION}",
+            "codecs-core-zlib>=99",
+            'codecs-core>=99; extra == "never"',
+            "other>=99",
+            "no requirement at all!",
+        ],
+    )
+    def test_made_for_this_core(self, plugins: Plugins, needs: str) -> None:
+        plugins.install("alpha", requires=[needs])
+        assert plugins.registry()["alpha"].state is State.LOADED
+
+    def test_what_a_plugin_needs_may_be_had(self, plugins: Plugins) -> None:
+        plugins.install("alpha", source="import no_such_module_at_all")
+        remedy = plugins.registry()["alpha"].remedy
+        assert remedy.startswith("install what has this module; if nothing has, report it")
+
     def test_by_method_and_by_suffix(self, plugins: Plugins) -> None:
         plugins.install("alpha", body="method = 7\nsuffix = '.al'")
         plugins.install("broken", source="1 / 0")
@@ -215,14 +285,17 @@ class TestUnavailable:
 DEFECTS = {
     "import error": ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_s"),
     "syntax error": ("def", "SyntaxError: invalid syntax"),
-    "raises at import": ("raise ValueError('first\\nsecond')", "ValueError: first"),
+    "raises at import": (
+        "raise ValueError('first\\nsecond')",
+        "ValueError: first; second (fake_",
+    ),
     "leaves at import": ("raise SystemExit(3)", "SystemExit: 3"),
     "says nothing": ("raise ArithmeticError", "ArithmeticError"),
     "no hook": ("x = 1", "fake_alpha implements no hook codecs_core_codecs"),
     "hook is not marked": ("def codecs_core_codecs(): return []", "fake_alpha implements no hook"),
     "hook takes too much": (
         "from codecs_core import hookimpl\n@hookimpl\ndef codecs_core_codecs(config): return []",
-        "PluginValidationError: ",
+        "Argument(s) {'config'} are declared in the hookimpl but can not be found",
     ),
     "hook raises": (
         "from codecs_core import hookimpl\n@hookimpl\ndef codecs_core_codecs(): return 1 / 0",
@@ -256,6 +329,7 @@ BAD_CLASSES = {
     "another name": ("name = 'beta'", "the entry point is named 'alpha', but .* provides 'beta'"),
     "bad name": ("name = 'Al pha'", "Fake.name is 'Al pha', not lower-case letters and digits"),
     "no name": ("name = None", "Fake.name is None"),
+    "name of the adaptive method": ("name = 'auto'", "Fake.name is 'auto', which is the adaptive"),
     "bad method": ("method = 31", "Fake.method is 31, not 1 to 30 or None"),
     "method of none": ("method = 0", "Fake.method is 0"),
     "method in words": ("method = 'two'", "Fake.method is 'two'"),
@@ -268,6 +342,27 @@ BAD_CLASSES = {
     "default out of range": (
         "level: int = parameter(0, minimum=1, help='')",
         "ParameterError: multifd-alpha-level expects a value of at least 1, not 0",
+    ),
+    "parameter with a method's name": (
+        "candidates: int = parameter(1, help='')",
+        "Fake.candidates has the name of a part of the contract; call the parameter something",
+    ),
+    "parameter with a strange name": ("Level: int = 1", "Fake.Level is no name for a parameter"),
+    "private parameter": ("_level: int = 1", "Fake._level is no name for a parameter"),
+    "magic in words": ("magic = 'BZh'", "Fake.magic is 'BZh', not a tuple of 2 to 8 bytes"),
+    "magic without a tuple": ("magic = b'BZh'", "Fake.magic is b'BZh', not a tuple"),
+    "short magic": ("magic = (b'B',)", r"Fake.magic is \(b'B',\), not a tuple of 2 to 8 bytes"),
+    "no candidates": (
+        "@classmethod\ndef candidates(cls): pass",
+        r"Fake.candidates\(\) returned None, not a sequence of Fake",
+    ),
+    "candidates raise": (
+        "@classmethod\ndef candidates(cls): 1 / 0",
+        r"ZeroDivisionError: division by zero \(fake_alpha, line \d+\)",
+    ),
+    "candidates of an instance": (
+        "def candidates(self): return (self,)",
+        "TypeError: .*missing 1 required positional",
     ),
     "abstract": ("encoder = Codec.encoder", "Fake does not implement encoder"),
     "availability raises": (

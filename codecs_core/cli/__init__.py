@@ -223,7 +223,9 @@ def explain(error: BaseException) -> tuple[str, str, int]:
             return kind, f"{place}: {reason}" if place else reason, 1
         case _:
             hint = "" if os.environ.get(DEBUG) else f"; {DEBUG}=1 shows the traceback"
-            return kind, f"unexpected {kind}: {error}{hint}", 1
+            from codecs_core.guard import blamed
+
+            return kind, f"unexpected {blamed(error)}{hint}", 1
 
 
 @contextlib.contextmanager

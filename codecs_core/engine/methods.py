@@ -66,7 +66,7 @@ class Adaptive:
         for name, info in default_registry().items():
             if info.state is State.LOADED and info.codec is not None:
                 own = (parameters or {}).get(name, {})
-                found += (_made(name, _values(each), own) for each in info.codec.candidates())
+                found += (_made(name, _values(each), own) for each in info.candidates)
         return cls(tuple(found))
 
     @property

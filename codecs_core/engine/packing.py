@@ -19,6 +19,7 @@ from codecs_core.engine.adapt import Chooser
 from codecs_core.engine.costs import SAMPLE, VERBATIM, Costs
 from codecs_core.engine.methods import Adaptive, Choice, Methods, agreed, label
 from codecs_core.errors import CodecError, PluginError, ProtocolError
+from codecs_core.guard import guarded_decoder, guarded_encoder
 from codecs_core.wire import control as wire
 
 __all__ = ["AdaptivePacker", "DecodeInto", "Packer", "Packing", "Unpacker", "looks_random"]
@@ -111,14 +112,6 @@ class Packing:
         finally:
             self._sampling.release()
 
-    def check(self, size: int, packet: memoryview) -> None:
-        """Raise `CodecError` for a payload of ``size`` bytes that is none."""
-        if not 0 < size <= self.geometry.max_payload:
-            raise CodecError(
-                f"the encoder made {size} bytes of a packet of {len(packet)}; "
-                f"1 to {self.geometry.max_payload} are allowed"
-            )
-
     def lose(self, candidate: int) -> None:
         """Have no channel choose a candidate any more: it has failed."""
         with self._sampling:
@@ -140,11 +133,10 @@ class Packing:
                 encoder = self._samplers.get(each)
                 if encoder is None:
                     codec = self.methods[self.numbers[each]]
-                    encoder = self._samplers[each] = codec.encoder(self.geometry)
+                    encoder = self._samplers[each] = guarded_encoder(codec, self.geometry)
                     # The first time it fetches its memory; other bytes, for it will remember.
                     encoder.encode(memoryview(bytes(pages)[::-1]))
                 size, seconds = _timed(encoder, pages)
-                self.check(size, pages)
             except (CodecError, PluginError):
                 self.chooser.lose(each)
                 continue
@@ -172,7 +164,7 @@ class Packer:
     def encode(self, packet: memoryview) -> Buffer:
         """Return the payload for one packet, valid until the next call.
 
-        Raises `CodecError` where the codec fails, or its payload is none.
+        Raises `CodecError` where the codec fails, `BrokenPlugin` where its payload is none.
         """
         return self._encode(self.method, packet)
 
@@ -201,14 +193,13 @@ class Packer:
     def _encoder(self, method: int) -> Encoder:
         encoder = self._encoders.get(method)
         if encoder is None:
-            encoder = self._packing.methods[method].encoder(self._packing.geometry)
+            encoder = guarded_encoder(self._packing.methods[method], self._packing.geometry)
             # Replaced as a whole: another thread may be looking through it.
             self._encoders = {**self._encoders, method: encoder}
         return encoder
 
     def _encode(self, method: int, packet: memoryview) -> Buffer:
         payload = self._encoder(method).encode(packet)
-        self._packing.check(len(payload), packet)
         name = self._labels[method]
         self.packets[name] = self.packets.get(name, 0) + 1
         return payload
@@ -361,7 +352,7 @@ class Unpacker:
     def _decoder(self, method: int) -> Decoder:
         decoder = self._decoders.get(method)
         if decoder is None:
-            decoder = self._methods[method].decoder(self._geometry)
+            decoder = guarded_decoder(self._methods[method], self._geometry)
             self._decoders = {**self._decoders, method: decoder}
         return decoder
 

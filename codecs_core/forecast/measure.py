@@ -20,6 +20,7 @@ from functools import partial
 from codecs_core.codec import DEFAULT_GEOMETRY, HARDWARE_PACKETS, SOFTWARE_PACKETS, Codec
 from codecs_core.forecast.model import Measured
 from codecs_core.forecast.sample import Sample
+from codecs_core.guard import guarded_decoder, guarded_encoder
 from codecs_core.none import NoneCodec
 from codecs_core.wire.packet import header_size
 
@@ -87,7 +88,7 @@ def measure(
 def ratio_of(codec: Codec, sample: Sample) -> float:
     """The ratio alone, by a few packets from all over the sample."""
     chosen = sample.packets[:: max(1, len(sample.packets) // _RATIO_PACKETS)]
-    with codec.encoder() as encoder:
+    with guarded_encoder(codec, DEFAULT_GEOMETRY) as encoder:
         wire = sum(_HEADER + len(encoder.encode(packet)) for packet in chosen)
     return sum(map(len, chosen)) / wire
 
@@ -128,7 +129,7 @@ class _Ends:
         give_up = deadline + (_FIRST_PASS - 1) * seconds
         for number in self._passes(deadline):
             keep = not self.payloads
-            with self.codec.encoder() as encoder:
+            with guarded_encoder(self.codec, DEFAULT_GEOMETRY) as encoder:
                 for packet in self.packets:
                     with self.encoding.counting(len(packet)):
                         payload = encoder.encode(packet)
@@ -145,7 +146,7 @@ class _Ends:
         # Each packet has its place, as in a guest's memory: one for all would stay in the cache.
         places = [memoryview(bytearray(len(packet))) for packet in self.packets]
         for _ in self._passes(deadline):
-            with self.codec.decoder() as decoder:
+            with guarded_decoder(self.codec, DEFAULT_GEOMETRY) as decoder:
                 # The first pass may have been cut short.
                 for place, payload in zip(places, self.payloads, strict=False):
                     with self.decoding.counting(len(place)):
@@ -181,7 +182,7 @@ def _at_once(works: Sequence[Callable[[], None]]) -> None:
 
 
 def _uses_device(codec: Codec, sample: Sample) -> bool:
-    with codec.encoder() as encoder:
+    with guarded_encoder(codec, DEFAULT_GEOMETRY) as encoder:
         encoder.encode(sample.packets[0])
         return encoder.statistics().get(HARDWARE_PACKETS, 0) > 0
 

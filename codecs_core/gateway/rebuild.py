@@ -15,6 +15,7 @@ from codecs_core.errors import CodecError, ProtocolError, UnknownCodec, UsageErr
 from codecs_core.gateway.mapped import copy_pages
 from codecs_core.gateway.recording import Recording
 from codecs_core.gateway.replay import Packet, replay
+from codecs_core.guard import guarded_decoder
 from codecs_core.memory import kernel
 from codecs_core.memory.block import Block
 from codecs_core.registry import codecs, get_codec
@@ -169,7 +170,7 @@ class _Rebuild:
                 f"codec is {self._codec.name!r}, method {method_of(self._codec)}"
             )
         if packet.channel not in self._decoders:
-            self._decoders[packet.channel] = self._codec.decoder(self._recording.geometry)
+            self._decoders[packet.channel] = guarded_decoder(self._codec, self._recording.geometry)
         return self._decoders[packet.channel]
 
 

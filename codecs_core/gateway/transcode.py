@@ -19,6 +19,7 @@ from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
 from codecs_core.engine.methods import Methods
 from codecs_core.engine.packing import DecodeInto, Packing, Unpacker
 from codecs_core.errors import CodecError, ProtocolError, UsageError
+from codecs_core.guard import guarded_decoder, guarded_encoder
 from codecs_core.none import NoneCodec
 from codecs_core.registry import codecs, get_codec
 from codecs_core.transport.link import Link
@@ -171,7 +172,7 @@ class Compressor(Transcoder):
         if method == 0:
             return None
         if method not in self._decoders:
-            self._decoders[method] = _codec_of(method).decoder(self.geometry)
+            self._decoders[method] = guarded_decoder(_codec_of(method), self.geometry)
         return self._decoders[method].decode_into
 
 
@@ -218,8 +219,6 @@ class Restorer(Transcoder):
             result = self._encoder((flags & packet.METHOD_MASK) >> packet.METHOD_SHIFT).encode(
                 pages
             )
-            if not 0 < len(result) <= self.geometry.max_payload:
-                raise CodecError(f"{len(result)} bytes of payload for {len(pages)} bytes of pages")
         _WORD.pack_into(raw, _PAYLOAD_SIZE, len(result))
         return [raw, result]
 
@@ -231,7 +230,7 @@ class Restorer(Transcoder):
 
     def _encoder(self, method: int) -> Encoder:
         if method not in self._encoders:
-            self._encoders[method] = _codec_of(method).encoder(self.geometry)
+            self._encoders[method] = guarded_encoder(_codec_of(method), self.geometry)
         return self._encoders[method]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 
 from codecs_core.errors import UsageError
-from codecs_core.registry import FIRST_PARTY, default_registry
+from codecs_core.registry import AUTO, FIRST_PARTY, default_registry
 
 __all__ = ["NewPlugin"]
 
@@ -126,6 +126,8 @@ class NewPlugin:
 def _owner(name: str, distribution: str) -> str | None:
     """Who has the codec's name, or the distribution's, if anybody has."""
     registry = default_registry()
+    if name == AUTO:
+        return "the adaptive method"
     if name in registry:
         return registry[name].provider
     if name in FIRST_PARTY:

@@ -9,8 +9,9 @@ One class holds the codec to everything the contract promises::
 
 pytest collects the class and runs the whole battery: round trips over sizes, kinds of data, long
 sequences and geometries; damaged, truncated, overlong and exploding payloads; guarded buffers;
-interleaved, threaded and many sessions; parameters at and past their bounds; the standard file
-format where the codec has one; and the listing. See `CodecContract` for what can be adjusted.
+interleaved, threaded and many sessions; parameters at and past their bounds; what the codec
+suggests to the adaptive method; the standard file format where it has one; and the listing. See
+`CodecContract` for what can be adjusted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pytest
 
 # Before the modules are imported: their asserts then show values, as in a test file.
 for _module in (
-    *("checks", "device", "double", "file_format", "hostile"),
+    *("candidates", "checks", "device", "double", "file_format", "hostile"),
     *("listing", "packets", "parameters", "sessions"),
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from codecs_core.codec import Buffer, Codec, Geometry
 from codecs_core.errors import CorruptPayload
+from codecs_core.guard import guarded_decoder, guarded_encoder
 
 __all__ = [
     "SMALL",
@@ -55,16 +56,8 @@ def guarded(size: int, fill: int = 0) -> Iterator[memoryview]:
 
 def encode(codec: Codec, packets: Iterable[Buffer], geometry: Geometry) -> list[bytes]:
     """Return the payloads of one encoder for ``packets``, each within the geometry's bound."""
-    payloads = []
-    with codec.encoder(geometry) as encoder:
-        for packet in packets:
-            payload = bytes(encoder.encode(memoryview(packet)))
-            assert 0 < len(payload) <= geometry.max_payload, (
-                f"{len(payload)} bytes of payload for {len(packet)} bytes of pages; "
-                f"1 to {geometry.max_payload} are allowed"
-            )
-            payloads.append(payload)
-    return payloads
+    with guarded_encoder(codec, geometry) as encoder:
+        return [bytes(encoder.encode(memoryview(packet))) for packet in packets]
 
 
 def decode(
@@ -72,7 +65,7 @@ def decode(
 ) -> list[bytes]:
     """Return what one decoder makes of ``payloads``, for packets of ``sizes`` bytes."""
     packets = []
-    with codec.decoder(geometry) as decoder:
+    with guarded_decoder(codec, geometry) as decoder:
         for payload, size in zip(payloads, sizes, strict=True):
             with guarded(size) as packet:
                 decoder.decode_into(memoryview(payload), packet)
@@ -92,7 +85,7 @@ def outcome(
     *sizes_before, size = sizes
     results: list[bytes | None] = []
     for fill in (0x00, 0xA5):
-        with codec.decoder(geometry) as decoder, guarded(size, fill) as packet:
+        with guarded_decoder(codec, geometry) as decoder, guarded(size, fill) as packet:
             for earlier, length in zip(before, sizes_before, strict=True):
                 decoder.decode_into(memoryview(earlier), memoryview(bytearray(length)))
             try:

@@ -96,8 +96,14 @@ class ParameterTests:
     def test_availability(self) -> None:
         """Available here, as the rest of the battery needs it."""
         availability = type(self.codec).availability()
-        assert isinstance(availability, Availability)
-        assert availability.available, f"{availability.reason}; {availability.remedy}"
+        assert isinstance(availability, Availability), (
+            f"availability() returned {availability!r}, not an Availability"
+        )
+        if not availability.available:
+            assert availability.reason and availability.remedy, (
+                f"{availability!r} gives its users no reason and no remedy"
+            )
+            pytest.fail(f"unavailable: {availability.reason}; {availability.remedy}")
 
 
 def _accepted(parameter: Parameter) -> list[Any]:

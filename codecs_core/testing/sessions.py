@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 from codecs_core.codec import Codec
 from codecs_core.errors import CorruptPayload
+from codecs_core.guard import guarded_decoder, guarded_encoder
 from codecs_core.testing.checks import (
     SMALL,
     decode,
@@ -33,7 +35,10 @@ class SessionTests:
 
     def test_sessions_are_independent(self) -> None:
         """Channels take turns, and none sees another's history."""
-        channels = [(self.codec.encoder(SMALL), self.codec.decoder(SMALL)) for _ in range(4)]
+        channels = [
+            (guarded_encoder(self.codec, SMALL), guarded_decoder(self.codec, SMALL))
+            for _ in range(4)
+        ]
         for number in range(12):
             for channel, (encoder, decoder) in enumerate(channels):
                 pages = sample("memory", SMALL.packet_size, (number + channel // 2) % 5)
@@ -47,13 +52,20 @@ class SessionTests:
     def test_sessions_work_in_threads(self) -> None:
         """One channel a thread, all at the same time."""
 
-        def channel(seed: int) -> bool:
+        def channel(seed: int) -> None:
             packets = [sample(kind, SMALL.packet_size, seed) for kind in KINDS] * 4
             payloads = encode(self.codec, packets, SMALL)
-            return decode(self.codec, payloads, map(len, packets), SMALL) == packets
+            pages = decode(self.codec, payloads, map(len, packets), SMALL)
+            assert identical(pages, packets), "other pages come back"
 
+        channel(0)
         with ThreadPoolExecutor(4) as pool:
-            assert all(pool.map(channel, range(8)))
+            sessions = [pool.submit(channel, seed) for seed in range(8)]
+        errors = [error for each in sessions if (error := each.exception()) is not None]
+        assert not errors, (
+            f"a channel that works alone fails beside others ({errors[0]}): see that sessions "
+            "share nothing that they change"
+        )
 
     def test_fresh_sessions_need_no_history(self) -> None:
         """After a lost connection both ends start afresh."""
@@ -76,6 +88,35 @@ class SessionTests:
         for session in (encoder, decoder, self.codec.encoder(SMALL), self.codec.decoder(SMALL)):
             session.close()
             session.close()
+
+    def test_statistics(self) -> None:
+        """Counters by name, which only ever rise, and can be had after the end."""
+        pages = memoryview(sample("memory", SMALL.packet_size))
+        encoder, decoder = self.codec.encoder(SMALL), self.codec.decoder(SMALL)
+        before: list[dict[str, int]] = [{}, {}]
+        for number in range(4):
+            payload = bytes(encoder.encode(pages))
+            decoder.decode_into(memoryview(payload), memoryview(bytearray(len(pages))))
+            if number == 3:
+                encoder.close()
+                decoder.close()
+            for place, session in enumerate((encoder, decoder)):
+                kind, counters = type(session).__qualname__, session.statistics()
+                assert isinstance(counters, Mapping), (
+                    f"{kind}.statistics() returned {counters!r}, not counters by name"
+                )
+                for name, count in counters.items():
+                    assert isinstance(name, str) and type(count) is int, (
+                        f"{kind}.statistics() counts {name!r}: {count!r}; counters are whole "
+                        "numbers by name"
+                    )
+                    assert count >= before[place].get(name, 0), (
+                        f"{kind}.statistics() has {name!r} fall to {count}; counters only rise"
+                    )
+                assert counters.keys() >= before[place].keys(), (
+                    f"{kind}.statistics() no longer has {set(before[place]) - set(counters)}"
+                )
+                before[place] = dict(counters)
 
     def test_sessions_leave_nothing_behind(self) -> None:
         """Hundreds of sessions, and neither memory nor file descriptors grow."""

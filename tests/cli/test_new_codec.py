@@ -70,6 +70,7 @@ def test_a_name_that_is_taken(multifd: Multifd, plugins: Plugins, tmp_path: Path
         "busy": "codecs-core-busy 1.0",
         "half": "codecs-core-half 1.0",
         "none": "codecs-core ",
+        "auto": "the adaptive method",
         "zstd": "codecs-core-zstd",
     }.items():
         result = multifd("new-codec", name, str(tmp_path / "place"))

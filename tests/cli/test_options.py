@@ -263,7 +263,10 @@ class TestErrors:
         plugins.install("gamma", source="raise SystemExit('gone')")
         result = put("x", option)
         assert result.status == 1
-        assert "codec 'gamma' (fake-gamma 1.0) is broken: SystemExit: gone; " in result.err
+        assert (
+            "codec 'gamma' (fake-gamma 1.0) is broken: SystemExit: gone (fake_gamma, line 1); "
+            in result.err
+        )
 
 
 class TestLaziness:

@@ -2,12 +2,14 @@
 
 import bz2
 import ctypes
+import itertools
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import pytest
 
@@ -26,6 +28,8 @@ from codecs_core.errors import CodecUnavailable, CorruptPayload
 from codecs_core.file_format import FilePacker, Look, Member
 from codecs_core.reader import open_members
 from codecs_core.testing import CodecContract
+
+pytest_plugins = ["pytester"]
 
 
 class SoundEncoder(Encoder):
@@ -301,6 +305,184 @@ def test_unavailable_codec_is_caught() -> None:
     fails(Missing(), "test_availability")
 
 
+def outcome_of(codec: Codec, name: str) -> str:
+    """What the kit's test ``name`` says of ``codec``."""
+    given = codec
+
+    class TestDefect(CodecContract):
+        codec = given
+
+    with pytest.raises((Exception, pytest.fail.Exception)) as caught:
+        getattr(TestDefect(), name)()
+    return str(caught.value)
+
+
+CANDIDATES: dict[str, tuple[str, str, str]] = {
+    "the class": ("cls", "test_candidates", "not a sequence of Suggesting"),
+    "an instance": ("cls()", "test_candidates", "not a sequence of Suggesting"),
+    "nothing": ("None", "test_candidates", r"candidates\(\) returned None, not a sequence"),
+    "a string": ("'x'", "test_candidates", "returned 'x', not a sequence"),
+    "a generator": ("(cls() for _ in (1,))", "test_candidates", "not a sequence of Suggesting"),
+    "classes": ("(cls,)", "test_candidates", "which is no instance of Suggesting"),
+    "levels": ("(1, 2)", "test_candidates", "returned 1, which is no instance"),
+    "strangers": ("(Sound(),)", "test_candidates", "which is no instance of Suggesting"),
+    "one twice": ("(cls(effort=2), cls(effort=2))", "test_candidates", "effort=2.* twice"),
+    "one for this end alone": (
+        "(cls(), cls(threads=2))", "test_candidates", "local parameters that differ",
+    ),
+    "too many": ("[cls(effort=e) for e in range(4)] * 3", "test_candidates", "at most 8"),
+    "out of range": ("(cls(effort=9),)", "test_candidates", "between 0 and 3, not 9"),
+    "others each time": ("(cls(effort=next(COUNT)),)", "test_candidates", "and then"),
+    "lossy": ("(cls(effort=3),)", "test_candidates_do_their_work", "effort=3.* changes pages"),
+    "dearest first": (
+        "(cls(effort=1), cls(effort=0))", "test_candidates_come_cheapest_first", "cheapest first",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "name", "message"), CANDIDATES.values(), ids=CANDIDATES)
+def test_candidates_that_are_wrong_are_caught(answer: str, name: str, message: str) -> None:
+    class Packs(SoundEncoder):
+        def __init__(self, effort: int) -> None:
+            self.effort = effort
+
+        def encode(self, packet: memoryview, /) -> Buffer:
+            pages = bytes(len(packet)) if self.effort == 3 else packet
+            return zlib.compress(pages, self.effort)
+
+    @dataclass(frozen=True)
+    class Suggesting(Sound):
+        __qualname__ = "Suggesting"
+        threads: int = parameter(1, help="Threads.", local=True)
+
+        @classmethod
+        def candidates(cls) -> Any:
+            return eval(answer, {"cls": cls, "Sound": Sound, "COUNT": COUNT})
+
+        def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
+            return Packs(self.effort)
+
+    assert re.search(message, outcome_of(Suggesting(), name), re.S)
+
+
+COUNT = itertools.cycle((0, 1))
+
+
+def test_no_candidates_are_none() -> None:
+    @dataclass(frozen=True)
+    class Shy(Sound):
+        @classmethod
+        def candidates(cls) -> tuple[Self, ...]:
+            return ()
+
+    class TestShy(CodecContract):
+        codec = Shy()
+
+    TestShy().test_candidates()
+    TestShy().test_candidates_do_their_work()
+    TestShy().test_candidates_come_cheapest_first()
+
+
+COUNTERS: dict[str, tuple[Any, str]] = {
+    "nothing": (lambda n: None, r"statistics\(\) returned None, not counters"),
+    "a list": (lambda n: [n], "not counters by name"),
+    "a ratio": (lambda n: {"ratio": 1.5}, "counts 'ratio': 1.5"),
+    "numbers as names": (lambda n: {7: n}, "counts 7: 1"),
+    "falling": (lambda n: {"left": 9 - n}, "has 'left' fall to"),
+    "forgetful": (lambda n: {"seen": n} if n < 3 else {}, "no longer has {'seen'}"),
+}
+
+
+@pytest.mark.parametrize(("counters", "message"), COUNTERS.values(), ids=COUNTERS)
+def test_statistics_that_are_none_are_caught(counters: Callable[[int], Any], message: str) -> None:
+    class Counting(SoundEncoder):
+        packets = 0
+
+        def encode(self, packet: memoryview, /) -> Buffer:
+            self.packets += 1
+            return super().encode(packet)
+
+        def statistics(self) -> Any:
+            return counters(self.packets)
+
+    @dataclass(frozen=True)
+    class Counted(Sound):
+        def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
+            return Counting()
+
+    assert re.search(message, outcome_of(Counted(), "test_statistics"))
+
+
+def test_sessions_that_disturb_each_other_are_told_of() -> None:
+    class Shares(SoundEncoder):
+        """One object for all channels, and a moment in which another takes it."""
+
+        pages = b""
+
+        def encode(self, packet: memoryview, /) -> Buffer:
+            Shares.pages = bytes(packet)
+            time.sleep(0.001)
+            return zlib.compress(Shares.pages, 1)
+
+    @dataclass(frozen=True)
+    class Sharing(Sound):
+        def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
+            return Shares()
+
+    words = outcome_of(Sharing(), "test_sessions_work_in_threads")
+    assert "a channel that works alone fails beside others (other pages come back" in words
+    assert "share nothing that they change" in words
+
+
+def test_files_that_cannot_be_joined_are_told_of() -> None:
+    class Single(SoundMembers):
+        def decompress(self, data: Buffer, /, *, max_length: int | None = None) -> bytes:
+            stream = bz2.BZ2Decompressor()
+            pages = stream.decompress(data)
+            if stream.unused_data:
+                raise CorruptPayload("something behind it")
+            return pages
+
+    words = outcome_of(Single(), "test_file_of_several_members")
+    assert "files behind each other are refused (something behind it)" in words
+    assert "leave suffix out" in words
+
+
+FAILURES = """
+from dataclasses import dataclass
+from codecs_core import Codec, Decoder, Encoder
+from codecs_core.testing import CodecContract
+
+class E(Encoder):
+    def encode(self, packet, /):
+        ...
+
+class D(Decoder):
+    def decode_into(self, payload, packet, /):
+        packet[:] = payload
+
+@dataclass(frozen=True)
+class Mute(Codec):
+    name = "mute"
+    encoder = lambda self, geometry=None: E()
+    decoder = lambda self, geometry=None: D()
+
+class TestMute(CodecContract):
+    codec = Mute()
+"""
+
+
+def test_a_codec_that_does_nothing_fails_once_and_says_why(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(FAILURES)
+    result = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+    counts = result.parseoutcomes()
+    assert counts["failed"] == 2, "one packet, and the listing"
+    assert counts["skipped"] > 30
+    said = result.stdout.str()
+    assert "contract: encode() returned None, not contiguous bytes; report it" in said
+    assert "no entry point of group codecs_core is named 'mute': declare it" in said
+
+
 def test_choice_without_its_device_is_no_defect() -> None:
     @dataclass(frozen=True)
     class Choosy(Sound):
@@ -438,7 +620,7 @@ def test_what_does_not_apply_is_left_out() -> None:
     hidden = [name for name in names if getattr(TestSound, name) is None]
     assert "test_file_round_trip" in hidden
     assert "test_codec_is_listed" in hidden
-    assert all(name.startswith(("test_file_", "test_codec_is_")) for name in hidden)
+    assert all(name.startswith(("test_file_", "test_codec_")) for name in hidden)
 
 
 def test_a_suite_without_a_codec_says_so() -> None:
