@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias, over
 
 from codecs_core.errors import CodecError, UsageError
 from codecs_core.files.reader import FileReader
-from codecs_core.files.source import Source
+from codecs_core.files.source import Source, source_of
 from codecs_core.files.writer import FileWriter
 from codecs_core.registry import default_registry, get_codec
 
@@ -123,7 +123,7 @@ def _reader(
 ) -> FileReader:
     below, owned = _opened(file, "r")
     try:
-        source = Source(below)
+        source = source_of(below)
         chosen = get_codec(codec or _recognised(source, below), **parameters)
         _check_format(chosen)
         return FileReader(source, below, chosen, threads, owned=owned)

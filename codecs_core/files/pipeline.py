@@ -68,6 +68,10 @@ class Pipeline(Generic[_Result]):
         self._calls.popleft()
         return result
 
+    def settle(self) -> None:
+        """Wait until no call runs; results stay to be taken."""
+        wait(self._calls)
+
     def cancel(self) -> None:
         """Forget all calls, and wait until none of them runs any more."""
         wait([each for each in self._calls if not each.cancel()])
