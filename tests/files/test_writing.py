@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gzip
 import io
 import itertools
 import os
+import subprocess
 import threading
 import zlib
 from pathlib import Path
@@ -81,6 +83,7 @@ def test_other_buffers() -> None:
     file = io.BytesIO()
     with codecs_core.open(file, "wb", "zstd") as writer:
         assert writer.write(numbers) == 4000
+        assert writer.write((ctypes.c_char * 0 * 3)()) == 0
         with pytest.raises(TypeError):
             writer.write("text")  # type: ignore[arg-type]
         with pytest.raises(TypeError):
@@ -210,6 +213,39 @@ def test_a_block_left_by_an_exception_writes_no_end() -> None:
     with codecs_core.open(io.BytesIO(file.getvalue()), "rb", "zlib") as reader:
         with pytest.raises(EOFError):
             reader.read()
+
+
+@pytest.mark.parametrize("mode", ["wb", "wt"])
+@pytest.mark.parametrize("codec", FORMATS)
+def test_what_is_given_up_looks_cut_short(tmp_path: Path, codec: str, mode: str) -> None:
+    """Whole members behind each other would look like a whole file."""
+    path = tmp_path / "file"
+    content = data(3 * MIB)
+    with pytest.raises(RuntimeError, match="mine"):
+        with codecs_core.open(path, mode, codec, threads=2) as writer:
+            writer.write(content if mode == "wb" else content.hex())
+            raise RuntimeError("mine")
+    with codecs_core.open(path, "rb", codec) as reader:
+        with pytest.raises(EOFError):
+            reader.read()
+    for each, tool in tools():
+        if each == codec:
+            done = subprocess.run([tool, "-dc"], input=path.read_bytes(), capture_output=True)
+            assert done.returncode != 0
+
+
+def test_what_is_appended_in_vain_leaves_whole_members(tmp_path: Path) -> None:
+    """What is appended the next time must be readable."""
+    path = tmp_path / "file.gz"
+    with codecs_core.open(path, "wb") as writer:
+        writer.write(b"first")
+    with pytest.raises(RuntimeError, match="mine"):
+        with codecs_core.open(path, "ab") as writer:
+            writer.write(b"second")
+            raise RuntimeError("mine")
+    with codecs_core.open(path, "ab") as writer:
+        writer.write(b"third")
+    assert gzip.decompress(path.read_bytes()) == b"firstthird"
 
 
 def test_an_interrupt_is_not_forgotten() -> None:
