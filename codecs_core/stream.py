@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias, overload
 
 from codecs_core.errors import CodecError, TransferError, UsageError
+from codecs_core.files.allocator import keep_freed_memory
 from codecs_core.files.reader import FileReader
 from codecs_core.files.source import Source, source_of
 from codecs_core.files.writer import FileWriter
@@ -104,6 +105,7 @@ def open(
     elif not (encoding is errors is newline is None):
         raise UsageError(f"mode {mode!r} is binary: encoding, errors and newline need 't'")
     count = _threads(threads)
+    keep_freed_memory()
     opened: FileReader | FileWriter
     if kind == "r":
         opened = _reader(file, codec, count, parameters)

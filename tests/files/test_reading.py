@@ -8,10 +8,12 @@ import ctypes
 import gzip
 import io
 import os
+import platform
 import random
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 import zlib
 from functools import cache
@@ -504,6 +506,28 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
     there_and_back(tmp_path / "warm", 2)
     assert peak_growth(lambda: there_and_back(tmp_path / "file", 30)) < 40 * MIB
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what this C library does, is fine")
+def test_pieces_are_made_in_memory_that_was_used_before(tmp_path: Path) -> None:
+    """In a process that has freed nothing large yet, as the commands are."""
+    path = tmp_path / "file.zst"
+    with codecs_core.open(path, "wb", threads=2) as writer:
+        for _ in range(8):
+            writer.write(data(4 * MIB))
+    program = """
+import resource, sys, codecs_core
+def read():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    with codecs_core.open(sys.argv[1], threads=2) as reader:
+        while reader.read1():
+            pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+read()
+print(min(read(), read()))
+"""
+    pages = 32 * MIB // os.sysconf("SC_PAGE_SIZE")
+    assert int(run(sys.executable, "-c", program, str(path))) < pages // 3
 
 
 # Codecs of others, which know nothing of all this.
