@@ -104,9 +104,8 @@ class FileWriter(CompressedFile):
             if self._failure is None:
                 self._finish()
                 self._store(self._packer.end())
-            elif not isinstance(self._failure, OSError) and self.mode != "ab":
-                self._break_off()
         finally:
+            self._break_off()
             self._file = None
             self._piece = bytearray()
             try:
@@ -156,6 +155,9 @@ class FileWriter(CompressedFile):
             self._store_next()
 
     def _break_off(self) -> None:
+        """Let a file that failed, or was given up, look cut short, where it can be written to."""
+        if self._failure is None or isinstance(self._failure, OSError) or self.mode == "ab":
+            return
         # What made the file fail is known already.
         with contextlib.suppress(Exception):
             self._store(self._packer.break_off())

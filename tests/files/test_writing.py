@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import gzip
 import io
 import itertools
@@ -278,6 +279,37 @@ def test_threads_pack_at_the_same_time() -> None:
         with codecs_core.open(file, "wb", codec, threads=2) as writer:
             writer.write(data(4 * MIB))
     assert gzip.decompress(file.getvalue()) == data(4 * MIB)
+
+
+def test_garbage_in_its_own_thread() -> None:
+    """A thread does not wait for itself; what is left behind looks cut short."""
+    codec = get_codec("qatzip")
+    gone = threading.Event()
+    go = threading.Event()
+
+    class Collecting(FilePacker):
+        piece_size = 1000
+
+        def pack(self, piece: memoryview, /) -> Buffer:
+            if piece[:1] == b"x":
+                go.wait(10)
+                gc.collect()
+                gone.set()
+            return gzip.compress(piece)
+
+    file = io.BytesIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(codec), "file_packer", lambda self: Collecting())
+        writer = codecs_core.open(file, "wb", codec, threads=2)
+    writer.write(b"a" * 1000)
+    writer.flush()
+    writer.write(b"x" * 1000 + b"b" * 1000)
+    writer.circle = writer  # type: ignore[attr-defined]
+    del writer
+    go.set()
+    assert gone.wait(10)
+    with pytest.raises(EOFError):
+        gzip.decompress(file.getvalue())
 
 
 def test_a_file_that_is_forgotten_is_finished(tmp_path: Path) -> None:
