@@ -237,7 +237,8 @@ def _stdin() -> BinaryIO:
         raise UsageError("standard input is closed; name a file, or pipe something in")
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; name a file, or pipe something in")
-    return io.FileIO(sys.stdin.fileno(), closefd=False)
+    # Buffered, it is read to its end also where it is a regular file: others may read on behind us.
+    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
 def _stdout() -> BinaryIO:

@@ -280,6 +280,17 @@ def test_streams(start: Start, here: Path) -> None:
     )
 
 
+def test_standard_input_is_used_up(here: Path) -> None:
+    (here / "b.gz").write_bytes(compress(DATA, codec="qatzip"))
+    for command in ("decompress", "compress"):
+        done = subprocess.run(
+            f"{{ {MULTIFD} {command} -p 2 > out; cat; }} < b.gz",
+            shell=True, capture_output=True, check=False,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr) == (b"", b"")
+    assert gzip.decompress((here / "out").read_bytes()) == (here / "b.gz").read_bytes()
+
+
 def test_who_reads_no_further(here: Path) -> None:
     """A pipe that breaks ends the command without a word."""
     (here / "big").write_bytes(DATA * 8)
