@@ -4,9 +4,11 @@
 
 *File* is `codecs_core.open` with 2 threads, writing to a file in memory (/dev/shm) and reading it
 again. *Bare* is the codec's work alone, by as many threads that each pack a piece and write it to
-such a file in whatever order, or read a member whose place is known and decode it. *pigz* is
-``pigz -p 2``, a process like ``multifd compress -p 2``, at the level whose ratio comes nearest to
-ours. Each round measures all sides, one after the other; a quotient is the median of the rounds'
+such a file in whatever order, or read a member whose place is known and decode it. *Theirs* are
+files that gzip, zstd and lz4 wrote, of one member, which one thread can decode: `codecs_core.open`
+with 2 threads, beside the decompressor of the codec's library, reading such a file in one. *pigz*
+is ``pigz -p 2``, a process like ``multifd compress -p 2``, at the level whose ratio comes nearest
+to ours. Each round measures all sides, one after the other; a quotient is the median of the rounds'
 quotients. Rates are bytes of plain data a second.
 """
 
@@ -28,7 +30,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lz4.frame
+import zstandard
 from data import real_pages
+from isal import igzip_lib
 from rich.console import Console
 from rich.table import Table
 
@@ -43,6 +48,12 @@ CODECS = (
     *(("qatzip", 1), ("qatzip", 6), ("zlib", 1), ("zlib", 6)),
     *(("zstd", 1), ("zstd", 3), ("lz4", 0)),
 )
+THEIRS = (
+    ("qatzip", ("gzip", "-1")),
+    ("zstd", ("zstd", "-1", "-q")),
+    ("lz4", ("lz4", "-1", "-q")),
+)
+CHUNK = 128 << 10
 PIGZ = (1, 2, 3, 6, 9)
 OURS = (1, 4, 6, 9)
 
@@ -53,7 +64,7 @@ def main() -> int:
     parser.add_argument("--mib", type=int, default=128, help="MiB of data (default 128)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--json", type=Path, help="write all figures here, too")
-    parser.add_argument("--only", choices=("bare", "pigz"), help="one of the two tables")
+    parser.add_argument("--only", choices=("bare", "theirs", "pigz"), help="one of the tables")
     parser.add_argument("--cpu", action="store_true", help="take CPU time, where others work too")
     options = parser.parse_args()
     with real_pages(options.mib * MIB) as pages:
@@ -66,14 +77,20 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="files-") as name:
         place = Path(name)
-        if options.only != "pigz":
+        if options.only in (None, "bare"):
             figures["bare"] = [
                 beside_bare(
                     get_codec(codec, level=level), data, place, options.rounds, cpu=options.cpu
                 )
                 for codec, level in CODECS
             ]
-        if options.only != "bare":
+        if options.only in (None, "theirs"):
+            figures["theirs"] = [
+                beside_decompressor(name, tool, data, place, options.rounds, cpu=options.cpu)
+                for name, tool in THEIRS
+                if shutil.which(tool[0])
+            ]
+        if options.only in (None, "pigz"):
             if shutil.which("pigz") is None:
                 sys.exit("pigz is not here; remedy: apt install pigz")
             figures["pigz"] = beside_pigz(data, place, options.rounds, cpu=options.cpu)
@@ -178,6 +195,42 @@ def in_threads(work: Callable[[Any], object], parts: Sequence[Any]) -> None:
         each.join()
 
 
+def beside_decompressor(
+    name: str, tool: Sequence[str], data: bytes, place: Path, rounds: int, *, cpu: bool
+) -> dict[str, Any]:
+    """Read a file of a tool, and do the decompressor's part of that alone."""
+    codec = get_codec(name)
+    source, path = place / "plain", place / "theirs"
+    source.write_bytes(data)
+    run([*tool, "-c", str(source)], path)
+    works: dict[str, Callable[[], object]] = {
+        "read": partial(read, codec, path),
+        "bare read": partial(decompress, name, path),
+    }
+    runs = [
+        {what: len(data) / timed(work, cpu=cpu, share=1) for what, work in works.items()}
+        for _ in range(rounds)
+    ]
+    row = summary(runs, ("read", "bare read"))
+    return {"tool": " ".join(tool), "ratio": len(data) / path.stat().st_size, **row}
+
+
+def decompress(name: str, path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        if name == "zstd":
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            while data := file.read(CHUNK):
+                frame.decompress(data)
+            return
+        member = (
+            lz4.frame.LZ4FrameDecompressor()
+            if name == "lz4"
+            else igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
+        )
+        while not member.eof:
+            member.decompress(file.read(CHUNK) if member.needs_input else b"", 2 * CHUNK)
+
+
 # As processes: our commands and pigz.
 
 
@@ -234,17 +287,17 @@ def run(command: list[str], output: Path) -> None:
         subprocess.run(command, stdout=sink, check=True)
 
 
-def timed(work: Callable[[], object], *, cpu: bool) -> float:
-    """Seconds; by ``cpu`` those of all processors, shared out among the threads."""
-    clock = processors if cpu else time.perf_counter
+def timed(work: Callable[[], object], *, cpu: bool, share: int = THREADS) -> float:
+    """Seconds; by ``cpu`` those of all processors, shared out among so many."""
+    clock = partial(processors, share) if cpu else time.perf_counter
     started = clock()
     work()
     return clock() - started
 
 
-def processors() -> float:
+def processors(share: int) -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used) / THREADS
+    return sum(each.ru_utime + each.ru_stime for each in used) / share
 
 
 def summary(runs: list[dict[str, float]], *pairs: tuple[str, str]) -> dict[str, Any]:
@@ -262,6 +315,7 @@ def show(figures: dict[str, Any]) -> None:
     console = Console()
     for name, title in (
         ("bare", "codecs_core.open beside the bare codec, MB/s"),
+        ("theirs", "codecs_core.open beside one decompressor, MB/s"),
         ("pigz", "multifd compress beside pigz, MB/s"),
     ):
         if name not in figures:
@@ -270,12 +324,13 @@ def show(figures: dict[str, Any]) -> None:
         clock = ", by CPU time" if figures["cpu"] else ""
         table = Table(title=f"{title}; {figures['threads']} threads{clock}")
         heads = [each for each in rows[0] if not isinstance(rows[0][each], list)]
-        for head in [*heads, "write quotient", "read quotient"]:
+        quotients = [each for each in ("write quotient", "read quotient") if each in rows[0]]
+        for head in [*heads, *quotients]:
             table.add_column(head, justify="right")
         for row in rows:
             cells = [cell(head, row.get(head)) for head in heads]
-            for what in ("write", "read"):
-                quotient = row.get(f"{what} quotient")
+            for what in quotients:
+                quotient = row.get(what)
                 cells.append("{:.2f} ({:.2f}-{:.2f})".format(*quotient) if quotient else "")
             table.add_row(*cells)
         console.print(table)

@@ -82,6 +82,14 @@ class FilePacker(ABC):
         """
         return b"" if self._joined else self.pack(memoryview(b""))
 
+    def break_off(self) -> Buffer:
+        """Return what is written behind the last piece of a file that is given up.
+
+        A reader must see by it that the file is cut short. By default it is the beginning of a
+        member; a packer of one member that has no end yet returns nothing.
+        """
+        return bytes(self.pack(memoryview(b"")))[:-1]
+
     def close(self) -> None:
         """Release what the packer holds. No call of `pack` is under way."""
 

@@ -73,12 +73,13 @@ class MembersReader(io.RawIOBase):
         while target:
             if self._member is None and not self._another():
                 return 0
-            if count := self.read_member(target):
-                return count
+            if piece := self.read_member(len(target)):
+                target[: len(piece)] = piece
+                return len(piece)
         return 0
 
-    def read_member(self, target: memoryview, /) -> int:
-        """Read from the member at hand, or begin the next one; 0 at its end.
+    def read_member(self, size: int, /) -> bytes:
+        """Read at most ``size`` bytes of the member at hand, or of the next one; none at its end.
 
         Raises `TruncatedFile` where there is none.
         """
@@ -87,21 +88,20 @@ class MembersReader(io.RawIOBase):
             try:
                 self._member = self._member or self._start(data)
                 self._begun = True
-                output = self._member.decompress(data, len(target))
+                output = self._member.decompress(data, size)
             except self._errors as error:
                 raise CorruptPayload(f"{self._codec}: the data is damaged: {error}") from error
-            if len(output) > len(target):
+            if len(output) > size:
                 raise CodecError(
                     f"{self._codec}: its decompressor returned {len(output)} bytes where at most "
-                    f"{len(target)} were asked for; report it to the plugin's author"
+                    f"{size} were asked for; report it to the plugin's author"
                 )
-            target[: len(output)] = output
             if self._member.eof:
                 # Some have none where others have no bytes.
                 self._rest = self._member.unused_data or b""
                 self._member = None
             if output or self._member is None:
-                return len(output)
+                return output
 
     def take_rest(self) -> bytes:
         """Hand over what was read from the source behind the member that has ended."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias, overload
 
-from codecs_core.errors import CodecError, UsageError
+from codecs_core.errors import CodecError, TransferError, UsageError
+from codecs_core.files.allocator import keep_freed_memory
 from codecs_core.files.reader import FileReader
-from codecs_core.files.source import Source
+from codecs_core.files.source import Source, source_of
 from codecs_core.files.writer import FileWriter
 from codecs_core.guard import guarded_packer
 from codecs_core.registry import default_registry, get_codec
@@ -97,9 +99,14 @@ def open(
     has no file format, and all that `get_codec` raises.
     """
     kind, text = _checked(mode)
-    if not text and not (encoding is errors is newline is None):
+    if text:
+        encoding = io.text_encoding(encoding)
+        # What is wrong with these is raised before a file is touched.
+        io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)
+    elif not (encoding is errors is newline is None):
         raise UsageError(f"mode {mode!r} is binary: encoding, errors and newline need 't'")
     count = _threads(threads)
+    keep_freed_memory()
     opened: FileReader | FileWriter
     if kind == "r":
         opened = _reader(file, codec, count, parameters)
@@ -107,11 +114,19 @@ def open(
         opened = _writer(file, kind, codec, count, parameters)
     if not text:
         return opened
-    try:
-        return io.TextIOWrapper(opened, io.text_encoding(encoding), errors, newline)
-    except BaseException:
-        opened.close()
-        raise
+    return _Text(opened, encoding, errors, newline)
+
+
+class _Text(io.TextIOWrapper):
+    def __exit__(self, *exception: object) -> None:
+        """Close it; left by an exception the file below is given up, as it does itself."""
+        if exception[0] is None or not isinstance(self.buffer, FileWriter) or self.closed:
+            self.close()
+            return
+        self.buffer.give_up()
+        # What is still held here is not taken any more.
+        with contextlib.suppress(TransferError):
+            self.close()
 
 
 def cpus() -> int:
@@ -124,7 +139,7 @@ def _reader(
 ) -> FileReader:
     below, owned = _opened(file, "r")
     try:
-        source = Source(below)
+        source = source_of(below)
         chosen = get_codec(codec or _recognised(source, below), **parameters)
         _check_format(chosen)
         return FileReader(source, below, chosen, threads, owned=owned)
@@ -177,8 +192,10 @@ def _opened(file: Path | BinaryIO, kind: str) -> tuple[BinaryIO, bool]:
     """The file below, and whether it was opened here."""
     if isinstance(file, str | bytes | os.PathLike):
         return io.FileIO(os.fspath(file), kind), True
-    if not hasattr(file, "read") and not hasattr(file, "write"):
-        raise UsageError(f"{file!r} is neither a path nor a binary file")
+    if isinstance(file, io.TextIOBase):
+        raise UsageError(f"{file!r} is a text file; remedy: open it in binary mode")
+    if not hasattr(file, "read" if kind == "r" else "write"):
+        raise UsageError(f"{file!r} is neither a path nor a binary file of mode {kind!r}")
     return file, False
 
 

@@ -76,9 +76,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
 def constants(tree: ast.AST) -> Iterator[ast.Constant]:
     """The literals of a module that are not documentation: docstrings, and a command's epilog."""
     documentation = {
-        id(node.value)
+        id(part)
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr) or (isinstance(node, ast.keyword) and node.arg == "epilog")
+        for part in (ast.walk(node.value) if isinstance(node, ast.keyword) else (node.value,))
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and id(node) not in documentation:

@@ -99,7 +99,7 @@ class _LazyGroup(click.Group):
       0    done
       1    failed; one line on stderr says why
       2    used wrongly: an option, a value, an address
-      130  interrupted, by Ctrl-C or SIGTERM
+      130  interrupted, by Ctrl-C, SIGTERM or SIGHUP
 
     With --json a command prints one JSON object on stdout. Where it fails, that object is
     {"error": {"kind": ..., "message": ...}}, and the line on stderr and the exit status stay
@@ -135,13 +135,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     ctx: click.Context | None = None
-    with _sigterm_interrupts(last=arguments is None):
+    with _signals_interrupt(last=arguments is None):
         try:
             if instruction := os.environ.get(COMPLETE):
                 return shell_complete(cli, {}, PROGRAM, COMPLETE, instruction)
             with cli.make_context(PROGRAM, list(given)) as ctx:
                 cli.invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except click.exceptions.Exit as error:
             return error.exit_code
         except BrokenPipeError:
@@ -229,20 +230,24 @@ def explain(error: BaseException) -> tuple[str, str, int]:
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts(*, last: bool) -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does: through its ``finally`` clauses.
+def _signals_interrupt(*, last: bool) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: through its ``finally`` clauses.
 
-    ``last``: the process ends behind it, with a status that a late signal shall not change.
+    SIGHUP stays ignored where nohup wants that. ``last``: the process ends behind it, with a status
+    that a late signal shall not change.
     """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
+    before = {each: signal.signal(each, interrupt) for each in numbers}
     try:
         yield
     finally:
         if last:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            before = signal.SIG_IGN
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if last else handler)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from codecs_core.cli.files import How, convert, file_options
+from codecs_core.cli.files import How, convert, epilog, file_options
 from codecs_core.cli.options import CodecCommand, chosen_codec, chosen_name
 from codecs_core.cli.output import Command
 from codecs_core.errors import UsageError
@@ -44,19 +44,11 @@ def _digits(command: Command) -> Command:
     channels=False,
     default=None,
     otherwise="that of gzip's format",
-    epilog="""\
-    \b
-    Examples:
-      multifd compress disk.img
-      multifd compress -k -9 *.log --multifd-compression zstd
-      tar -c project | multifd compress - > project.tar.gz
-
-    \b
-    Exit status:
-      0  done
-      1  a file failed; one line on stderr says of what
-      2  a file was not to be touched, or an option is wrong
-    """,
+    epilog=epilog(
+        "multifd compress disk.img",
+        "multifd compress -k -9 *.log --multifd-compression zstd",
+        "tar -c project | multifd compress - > project.tar.gz",
+    ),
 )
 @click.argument("files", metavar="[FILE]...", nargs=-1)
 @_digits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from codecs_core.cli.files import How, convert, file_options
+from codecs_core.cli.files import How, convert, epilog, file_options
 from codecs_core.cli.options import CodecCommand, chosen_codec, chosen_name
 
 __all__ = ["command"]
@@ -16,18 +16,10 @@ __all__ = ["command"]
     channels=False,
     default=None,
     otherwise="told by how a file begins",
-    epilog="""\
-    \b
-    Examples:
-      multifd decompress disk.img.gz
-      multifd decompress -c backup.tar.zst | tar -x
-
-    \b
-    Exit status:
-      0  done
-      1  a file failed; one line on stderr says of what
-      2  a file was not to be touched, or an option is wrong
-    """,
+    epilog=epilog(
+        "multifd decompress disk.img.gz",
+        "multifd decompress -c backup.tar.zst | tar -x",
+    ),
 )
 @click.argument("files", metavar="[FILE]...", nargs=-1)
 @file_options

@@ -6,6 +6,7 @@ that. What one file fails of does not keep the others from their turn.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from codecs_core.codec import Buffer, Codec
 
-__all__ = ["How", "convert", "file_options"]
+__all__ = ["How", "convert", "epilog", "file_options"]
 
 STREAM: Final = "-"
 _READ_SIZE: Final = 1 << 20
@@ -99,6 +100,22 @@ def file_options(command: Command) -> Command:
     return command
 
 
+def epilog(*examples: str) -> str:
+    """Return what the help of both commands ends with."""
+    lines = [
+        "\b",
+        "Examples:",
+        *(f"  {each}" for each in examples),
+        "",
+        "\b",
+        "Exit status:",
+        "  0  done",
+        "  1  a file failed; one line on stderr says of what",
+        "  2  a file was not to be touched, or an option is wrong",
+    ]
+    return "\n".join(lines)
+
+
 def convert(ctx: click.Context, names: Sequence[str], how: How, *, as_json: bool) -> None:
     """Compress or decompress each file, and leave with the status of gzip.
 
@@ -108,7 +125,7 @@ def convert(ctx: click.Context, names: Sequence[str], how: How, *, as_json: bool
     to_stdout = how.stdout or STREAM in names
     if as_json and to_stdout:
         raise UsageError("--json and the result cannot both go to standard output")
-    if to_stdout and how.compress and not how.force and sys.stdout.isatty():
+    if to_stdout and how.compress and not how.force and sys.stdout and sys.stdout.isatty():
         raise UsageError(
             "compressed data is not for a terminal; remedy: > FILE, or --force to see it"
         )
@@ -121,7 +138,7 @@ def convert(ctx: click.Context, names: Sequence[str], how: How, *, as_json: bool
             raise
         except (CodecsCoreError, OSError, MemoryError) as error:
             kind, message, status = explain(error)
-            if name not in message:
+            if not message.startswith((f"{name} ", f"{name}: ")):
                 message = f"{name}: {message}"
             click.echo(printable(f"{PROGRAM}: error: {message}"), err=True)
             rows.append({"source": name, "error": {"kind": kind, "message": message}})
@@ -139,9 +156,7 @@ def convert(ctx: click.Context, names: Sequence[str], how: How, *, as_json: bool
 def _convert(name: str, how: How) -> Done:
     with ExitStack() as stack:
         if name == STREAM:
-            if sys.stdin.isatty():
-                raise UsageError("standard input is a terminal; name a file, or pipe something in")
-            return _transform(sys.stdin.buffer, _stdout(), Done(name, STREAM), how)
+            return _transform(_stdin(), _stdout(), Done(name, STREAM), how)
         if how.stdout:
             plain = stack.enter_context(open(name, "rb", buffering=0))
             return _transform(plain, _stdout(), Done(name, STREAM), how)
@@ -169,63 +184,67 @@ def _transform(source: BinaryIO, target: BinaryIO, done: Done, how: How) -> Done
     """Move everything, and count."""
     started = time.monotonic()
     total = os.fstat(source.fileno()).st_size if done.source != STREAM else 0
-    taken, given = _Counted(source, done.source), _Counted(target, done.output)
-
-    def count() -> None:
-        done.source_bytes, done.output_bytes = taken.count, given.count
-
     with live(lambda: _progress(done, total, how), Log()):
         if how.compress:
-            assert how.codec is not None
-            done.codec = how.codec.name
-            with stream.open(given.file, "wb", how.codec, threads=how.threads) as writer:
-                while data := taken.read(_READ_SIZE):
-                    writer.write(data)
-                    count()
+            _compress(source, target, done, how)
         else:
-            with stream.open(taken.file, "rb", how.codec, threads=how.threads) as reader:
-                done.codec = reader.codec.name
-                while data := reader.read1():
-                    given.write_all(data)
-                    count()
+            _decompress(source, target, done, how)
         target.flush()
-    count()
     done.seconds = time.monotonic() - started
     return done
 
 
+def _compress(source: BinaryIO, target: BinaryIO, done: Done, how: How) -> None:
+    assert how.codec is not None
+    done.codec = how.codec.name
+    counted = _Counted(target)
+    # What has come already, as a pipe has it, before waiting for more.
+    read = getattr(source, "read1", source.read)
+    with stream.open(cast(BinaryIO, counted), "wb", how.codec, threads=how.threads) as writer:
+        while data := read(_READ_SIZE):
+            writer.write(data)
+            done.source_bytes += len(data)
+            done.output_bytes = counted.count
+    done.output_bytes = counted.count
+
+
+def _decompress(source: BinaryIO, target: BinaryIO, done: Done, how: How) -> None:
+    with stream.open(source, "rb", how.codec, threads=how.threads) as reader:
+        done.codec = reader.codec.name
+        while data := reader.read1():
+            rest = memoryview(data)
+            while rest:
+                rest = rest[target.write(rest) :]
+            done.output_bytes += len(data)
+            done.source_bytes = reader.taken
+        done.source_bytes = reader.taken
+
+
 class _Counted:
-    """A file, read or written, and how many bytes went through."""
+    """A file to write to, and how many bytes it took."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        # What has come already, as a pipe has it, before waiting for more.
-        self._read = getattr(file, "read1", None) or file.read
-        self.name = name
         self.count = 0
-
-    @property
-    def file(self) -> BinaryIO:
-        """Itself, for who takes files: it has what they need of one."""
-        return cast(BinaryIO, self)
-
-    def read(self, size: int) -> bytes:
-        data: bytes = self._read(size)
-        self.count += len(data)
-        return data
 
     def write(self, data: Buffer) -> int:
         count = self._file.write(data)
         self.count += count
         return count
 
-    def write_all(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self.write(rest) :]
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise UsageError("standard input is closed; name a file, or pipe something in")
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal; name a file, or pipe something in")
+    # Buffered, it is read to its end also where it is a regular file: others may read on behind us.
+    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
 def _stdout() -> BinaryIO:
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; remedy: > FILE")
     sys.stdout.flush()
     return sys.stdout.buffer
 
@@ -237,18 +256,25 @@ def _output_name(name: str, how: How) -> str:
         suffix = how.codec.suffix
         if suffix is None:
             raise UsageError(f"codec {how.codec.name!r} has no file format of its own")
-        if name.endswith(suffix) and not how.force:
-            raise UsageError(f"{name} ends in {suffix} already; --force compresses it again")
+        for ending in (suffix, _tar(suffix)):
+            if name.endswith(ending) and not how.force:
+                raise UsageError(f"{name} ends in {ending} already; --force compresses it again")
         return name + suffix
     suffixes = [each.suffix for each in default_registry().values() if each.suffix]
-    for suffix in [how.codec.suffix] if how.codec else suffixes:
-        stem = name.removesuffix(suffix or "")
-        if os.path.basename(stem) and stem != name:
-            return stem
+    for suffix in suffixes if how.codec is None else [how.codec.suffix or ""]:
+        for ending, plain in ((suffix, ""), (_tar(suffix), ".tar")):
+            stem = name.removesuffix(ending)
+            if os.path.basename(stem) and stem != name:
+                return stem + plain
     raise UsageError(
         f"{name} does not end like a compressed file ({', '.join(suffixes)}); "
         "remedy: --stdout > FILE"
     )
+
+
+def _tar(suffix: str) -> str:
+    """What tar files are called that are packed in a format: ``.tgz`` for ``.gz``."""
+    return f".t{suffix[1:]}"
 
 
 def _open_source(name: str, how: How) -> tuple[BinaryIO, os.stat_result]:
@@ -261,7 +287,8 @@ def _open_source(name: str, how: How) -> tuple[BinaryIO, os.stat_result]:
     try:
         found = os.fstat(fd)
         _check_source(name, found, how)
-        return os.fdopen(fd, "rb", buffering=0), found
+        # Its name may tell the format.
+        return io.FileIO(name, opener=lambda *_: fd), found
     except BaseException:
         os.close(fd)
         raise

@@ -5,7 +5,14 @@ from __future__ import annotations
 import io
 from typing import Any, BinaryIO
 
-__all__ = ["CompressedFile"]
+__all__ = ["CompressedFile", "as_bytes"]
+
+
+def as_bytes(data: Any) -> memoryview:
+    """Return a view of any contiguous buffer, byte by byte."""
+    view = memoryview(data)
+    # One of no bytes may have a shape that nothing can be made of.
+    return view.cast("B") if view.nbytes else memoryview(b"")
 
 
 class CompressedFile(io.BufferedIOBase):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -21,7 +21,7 @@ from codecs_core.reader import MembersReader
 
 if TYPE_CHECKING:
     from codecs_core.codec import Codec
-    from codecs_core.file_format import Member
+    from codecs_core.file_format import Look, Member
     from codecs_core.files.source import Source
 
 __all__ = ["Pieces"]
@@ -29,8 +29,8 @@ __all__ = ["Pieces"]
 _GROUP: Final = 1 << 20
 _STREAM: Final = 256 << 10
 
-Decoded = tuple[list[bytes], CorruptPayload | None]
-"""What members decode to, up to the first that is damaged, and what is wrong with that one."""
+Decoded = tuple[list[bytes], Exception | None]
+"""What there was before something was wrong, and what that is."""
 
 
 class Pieces:
@@ -43,8 +43,9 @@ class Pieces:
         # Without threads nothing is gained by waiting for a second member.
         self._group = _GROUP if threads > 1 else 1
         self._ready: deque[bytes] = deque()
-        self._stream: BinaryIO | None = None
-        self._buffer = bytearray()
+        self._stream: _Stream | None = None
+        # As much of a stream is decoded ahead; but nobody waits for a pipe before he has to.
+        self._burst = 2 * _GROUP if threads > 1 and source.seekable() else 1
         self._begun = False
         self._ended = False
         self._failure: Exception | None = None
@@ -53,6 +54,11 @@ class Pieces:
         """Where the next piece begins."""
         self.ahead = 0
         """Where what is neither decoded nor being decoded begins."""
+
+    @property
+    def taken(self) -> int:
+        """How far the source is read."""
+        return self._source.tell()
 
     def next(self) -> bytes:
         """Return the next piece, which is empty at the end only.
@@ -91,6 +97,8 @@ class Pieces:
         Members are measured, not decoded, from the last known one on. The source is seekable.
         """
         decoded, position = self.index.last
+        # A stream that is read ahead moves the source.
+        self._pipeline.settle()
         try:
             while decoded < target and self.index.size is None:
                 look = partial(self._source.look_at, position)
@@ -108,24 +116,27 @@ class Pieces:
 
     def close(self) -> None:
         """End the threads."""
-        self._close_stream()
         self._ready.clear()
-        self._pipeline.close()
+        try:
+            self._pipeline.close()
+        finally:
+            self._close_stream()
 
     def _next(self) -> bytes:
         while not self._ready:
-            if self._stream is not None:
-                if piece := self._from_stream(self._stream):
-                    return piece
-                continue
-            while not self._ended and not self._pipeline.is_full and self._decode_ahead():
-                pass
+            if self._stream is None:
+                while not self._ended and not self._pipeline.is_full and self._decode_ahead():
+                    pass
+            elif not self._pipeline:
+                self._pipeline.submit(self._stream.read_on, self._burst)
             if self._pipeline:
                 pieces, error = self._pipeline.take()
                 self._ready.extend(filter(None, pieces))
                 if error is not None:
                     self._pipeline.cancel()
                     self._pipeline.submit(_raise, error)
+                elif self._stream is not None:
+                    self._go_on_with(self._stream, pieces)
             elif self._ended or (self._begun and self._source.skip_zeros()):
                 self._ended = True
                 return b""
@@ -138,7 +149,7 @@ class Pieces:
         members: list[Member] = []
         size = length = 0
         while size < self._group and length < self._group:
-            look = partial(self._look, size)
+            look = self._source.looking(size, LARGEST_MEMBER)
             member = self._codec.measure(look)
             if member is None or max(member) > LARGEST_MEMBER or not _is_whole(member, look):
                 break
@@ -153,34 +164,22 @@ class Pieces:
         self.index.add(self.ahead, self._source.tell())
         return True
 
-    def _look(self, base: int, offset: int, size: int) -> bytes:
-        """Show a member at ``base``, as far as one may be large."""
-        if not 0 <= offset <= offset + size <= LARGEST_MEMBER:
-            return b""
-        return self._source.look(base + offset, size)
-
     def _open_stream(self) -> None:
-        self._stream = self._codec.open_reader(self._source)  # type: ignore[arg-type]
-        self._buffer = self._buffer or bytearray(_STREAM)
+        self._stream = _Stream(self._codec.open_reader(self._source))  # type: ignore[arg-type]
 
-    def _from_stream(self, stream: BinaryIO) -> bytes:
-        """Read on in the stream, to its end at most."""
-        reader = getattr(stream, "raw", None)
-        if not isinstance(reader, MembersReader):
-            # Whoever made it, it reads all members; and where they end is not known.
-            piece = stream.read(_STREAM)
-            if not piece:
-                self._ended = True
-                self._close_stream()
-            return piece
-        count = reader.read_member(memoryview(self._buffer))
-        if reader.between_members:
-            self._source.give_back(reader.take_rest())
+    def _go_on_with(self, stream: _Stream, pieces: list[bytes]) -> None:
+        """After a call that read ``pieces``: have more read ahead, or leave a stream at its end."""
+        if stream.has_ended:
+            rest = stream.take_rest()
             self._close_stream()
+            self._ended = rest is None
+            self._source.give_back(rest or b"")
             self._begun = True
-            self.ahead = self.decoded + count
-            self.index.add(self.ahead, self._source.tell())
-        return bytes(memoryview(self._buffer)[:count])
+            self.ahead = self.decoded + sum(map(len, pieces))
+            if not self._ended:
+                self.index.add(self.ahead, self._source.tell())
+        elif self._burst > 1:
+            self._pipeline.submit(stream.read_on, self._burst)
 
     def _close_stream(self) -> None:
         stream, self._stream = self._stream, None
@@ -188,11 +187,54 @@ class Pieces:
             stream.close()
 
 
-def _is_whole(member: Member, look: partial[bytes]) -> bool:
+class _Stream:
+    """What a codec's ``open_reader`` made: one member, or where that cannot be told, all of them.
+
+    For one thread at a time.
+    """
+
+    def __init__(self, opened: BinaryIO) -> None:
+        self._opened = opened
+        raw = getattr(opened, "raw", None)
+        self._members = raw if isinstance(raw, MembersReader) else None
+        self.has_ended = False
+
+    def read_on(self, least: int) -> Decoded:
+        """Read so many bytes, or what there is before the end, or before something is wrong."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while size < least and not self.has_ended:
+                piece = self._read()
+                pieces.append(piece)
+                size += len(piece)
+        except Exception as error:
+            return pieces, error
+        return pieces, None
+
+    def take_rest(self) -> bytes | None:
+        """Return what was read behind the end; ``None`` where that is the end of the file."""
+        return None if self._members is None else self._members.take_rest()
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def _read(self) -> bytes:
+        if self._members is None:
+            piece = self._opened.read(_STREAM)
+            self.has_ended = not piece
+        else:
+            piece = self._members.read_member(_STREAM)
+            self.has_ended = self._members.between_members
+        return piece
+
+
+def _is_whole(member: Member, look: Look) -> bool:
     return member.size > 0 and member.length >= 0 and bool(look(member.size - 1, 1))
 
 
-def _decode(codec: Codec, data: memoryview, members: Sequence[Member]) -> Decoded:
+def _decode(codec: Codec, read: Callable[[], memoryview], members: Sequence[Member]) -> Decoded:
+    data = read()
     pieces: list[bytes] = []
     at = 0
     for member in members:
@@ -204,5 +246,5 @@ def _decode(codec: Codec, data: memoryview, members: Sequence[Member]) -> Decode
     return pieces, None
 
 
-def _raise(error: CorruptPayload) -> Decoded:
+def _raise(error: Exception) -> Decoded:
     raise error

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, ParamSpec, TypeVar
+
+from codecs_core.errors import TransferError
 
 __all__ = ["Pipeline"]
 
@@ -22,8 +25,14 @@ class Pipeline(Generic[_Result]):
     """
 
     def __init__(self, threads: int) -> None:
+        self._workers: set[int] = set()
         self._pool = (
-            ThreadPoolExecutor(threads, thread_name_prefix="codecs-core-file")
+            ThreadPoolExecutor(
+                threads,
+                thread_name_prefix="codecs-core-file",
+                initializer=_enrol,
+                initargs=(self._workers,),
+            )
             if threads > 1
             else None
         )
@@ -63,10 +72,20 @@ class Pipeline(Generic[_Result]):
         self._calls.append(future)
 
     def take(self) -> _Result:
-        """Wait for the first call, and return its result or raise its error."""
+        """Wait for the first call, and return its result or raise its error.
+
+        Raises `TransferError` in one of the threads, which would wait for itself: there, garbage
+        is collected too.
+        """
+        if self._is_worker():
+            raise TransferError("a file that was not closed is garbage in one of its own threads")
         result = self._calls[0].result()
         self._calls.popleft()
         return result
+
+    def settle(self) -> None:
+        """Wait until no call runs; results stay to be taken."""
+        wait(self._calls)
 
     def cancel(self) -> None:
         """Forget all calls, and wait until none of them runs any more."""
@@ -77,4 +96,11 @@ class Pipeline(Generic[_Result]):
         """Forget all calls, and end the threads."""
         self._calls.clear()
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=not self._is_worker(), cancel_futures=True)
+
+    def _is_worker(self) -> bool:
+        return threading.get_ident() in self._workers
+
+
+def _enrol(workers: set[int]) -> None:
+    workers.add(threading.get_ident())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import operator
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from codecs_core.errors import UsageError
-from codecs_core.files.base import CompressedFile
+from codecs_core.files.base import CompressedFile, as_bytes
 from codecs_core.files.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class FileReader(CompressedFile):
         self._more()
         start = self._at
         end = len(self._piece) if size < 0 else min(start + size, len(self._piece))
+        part = self._piece[start:end]
         self._at = end
-        return self._piece[start:end]
+        return part
 
     def peek(self, size: int = 0, /) -> bytes:
         """Return bytes without moving on: at least one, unless the file ends here."""
@@ -68,7 +70,7 @@ class FileReader(CompressedFile):
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill ``buffer``, and return how many bytes came before the end."""
-        target = memoryview(buffer).cast("B")
+        target = as_bytes(buffer)
         done = 0
         while done < len(target) and (count := self.readinto1(target[done:])):
             done += count
@@ -77,7 +79,7 @@ class FileReader(CompressedFile):
     def readinto1(self, buffer: Any, /) -> int:
         """Fill as much of ``buffer`` as is decoded already, or the next piece holds."""
         self._more()
-        target = memoryview(buffer).cast("B")
+        target = as_bytes(buffer)
         found = memoryview(self._piece)[self._at : self._at + len(target)]
         target[: len(found)] = found
         self._at += len(found)
@@ -101,6 +103,12 @@ class FileReader(CompressedFile):
                 break
         return b"".join(parts)
 
+    @property
+    def taken(self) -> int:
+        """How many bytes of the file below were taken, for what was read and for what is ahead."""
+        self._check_open()
+        return self._pieces.taken
+
     def tell(self) -> int:
         """How many decoded bytes lie before the next one."""
         self._check_open()
@@ -112,6 +120,7 @@ class FileReader(CompressedFile):
         Raises `io.UnsupportedOperation` where the file below cannot seek.
         """
         self._check_open()
+        offset = operator.index(offset)
         if not self._seekable:
             raise io.UnsupportedOperation("the compressed file is not seekable")
         if whence == io.SEEK_CUR:

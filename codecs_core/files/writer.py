@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from codecs_core.errors import TransferError
-from codecs_core.files.base import CompressedFile
+from codecs_core.files.base import CompressedFile, as_bytes
 from codecs_core.files.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class FileWriter(CompressedFile):
         """Take all of ``data``, any contiguous buffer, and return its size in bytes."""
         self._check_open()
         self._check_sound()
-        rest = memoryview(data).cast("B")
+        rest = as_bytes(data)
         size = len(rest)
         whole = self._packer.piece_size
         # Bytes cannot change any more, so that threads may work on them where they are.
@@ -104,6 +105,7 @@ class FileWriter(CompressedFile):
                 self._finish()
                 self._store(self._packer.end())
         finally:
+            self._break_off()
             self._file = None
             self._piece = bytearray()
             try:
@@ -113,10 +115,19 @@ class FileWriter(CompressedFile):
                 if self._owned:
                     file.close()
 
-    def __exit__(self, *exception: object) -> None:
-        """Close it; left by an exception it drops what is not written yet, and writes no end."""
-        if exception[0] is not None and self._failure is None:
+    def give_up(self) -> None:
+        """Let `close` drop what is not written yet, and leave a file that looks cut short.
+
+        One that is appended to ends behind its last whole piece.
+        """
+        self._check_open()
+        if self._failure is None:
             self._failure = TransferError("the file was given up")
+
+    def __exit__(self, *exception: object) -> None:
+        """Close it; left by an exception it is given up."""
+        if exception[0] is not None and not self.closed:
+            self.give_up()
         self.close()
 
     def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
@@ -142,6 +153,14 @@ class FileWriter(CompressedFile):
             self._pack_piece()
         while self._pipeline:
             self._store_next()
+
+    def _break_off(self) -> None:
+        """Let a file that failed, or was given up, look cut short, where it can be written to."""
+        if self._failure is None or isinstance(self._failure, OSError) or self.mode == "ab":
+            return
+        # What made the file fail is known already.
+        with contextlib.suppress(Exception):
+            self._store(self._packer.break_off())
 
     def _store_next(self) -> None:
         try:

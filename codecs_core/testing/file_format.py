@@ -225,6 +225,17 @@ class FileFormatTests:
             with pytest.raises(CorruptPayload):
                 reader.read()
 
+    def test_file_given_up(self) -> None:
+        """A file that is given up is refused, like one that is cut short."""
+        file = io.BytesIO()
+        with contextlib.suppress(InterruptedError):
+            with open(file, "wb", self.codec, threads=2) as writer:
+                writer.write(sample("memory", _SIZE))
+                writer.flush()
+                raise InterruptedError
+        with pytest.raises(CorruptPayload):
+            self.codec.decompress(file.getvalue())
+
     def test_file_bomb(self) -> None:
         """Reading a little of a file needs little memory, whatever it holds."""
         compressed = self.codec.compress(bytes(_BOMB))

@@ -105,7 +105,7 @@ def test_nothing_is_replaced(multifd: Run, here: Path) -> None:
     (here / "a.gz").write_bytes(b"mine")
     result = multifd("compress", "a")
     assert result.status == 2
-    assert result.err == "multifd: error: a.gz exists; --force replaces it\n"
+    assert result.err == "multifd: error: a: a.gz exists; --force replaces it\n"
     assert (here / "a.gz").read_bytes() == b"mine"
     assert names(here) == ["a", "a.gz"]
     assert multifd("compress", "-f", "a").status == 0
@@ -199,6 +199,31 @@ def test_the_source_goes_after_the_result_is_stored(
     assert names(here) == ["a"]
 
 
+def test_every_error_names_its_file(multifd: Run, here: Path) -> None:
+    """One whose name is a part of the message, too."""
+    (here / "a").rename(here / "o")
+    with open("/dev/full", "wb") as full, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fdopen", lambda fd, *args, **options: (os.close(fd), full)[1])
+        result = multifd("compress", "o")
+    assert (result.status, result.err) == (1, "multifd: error: o: No space left on device\n")
+    assert names(here) == ["o"]
+
+
+def test_tar_files_have_names_of_their_own(multifd: Run, here: Path) -> None:
+    for codec, name in (("qatzip", "b.tgz"), ("zstd", "b.tzst"), ("lz4", "b.tlz4")):
+        (here / name).write_bytes(compress(DATA, codec=codec))
+        assert (
+            f"{name} ends in {name[1:]} already"
+            in multifd("compress", name, "--multifd-compression", codec).err
+        )
+        assert multifd("decompress", name).status == 0
+        assert names(here) == ["a", "b.tar"]
+        assert (here / "b.tar").read_bytes() == DATA
+        (here / "b.tar").unlink()
+    (here / ".tgz").write_bytes(compress(DATA, codec="qatzip"))
+    assert "does not end like a compressed file" in multifd("decompress", ".tgz").err
+
+
 def test_json(multifd: Run, here: Path) -> None:
     result = multifd("compress", "--json", "a", "b", "--multifd-compression", "zstd")
     assert result.status == 1
@@ -212,6 +237,16 @@ def test_json(multifd: Run, here: Path) -> None:
         "source": "b",
         "error": {"kind": "FileNotFoundError", "message": "b: No such file or directory"},
     }
+
+
+def test_what_is_counted(multifd: Run, here: Path) -> None:
+    """All of a file, by whom it was written and whatever is behind its members."""
+    for packed in (compress(DATA, codec="qatzip"), gzip.compress(DATA), gzip.compress(b"") * 2):
+        (here / "b.gz").write_bytes(packed + bytes(500))
+        [done] = multifd("decompress", "--json", "b.gz").json["files"]
+        assert done["source_bytes"] == len(packed) + 500
+        assert done["output_bytes"] == (here / "b").stat().st_size
+        (here / "b").unlink()
 
 
 def test_verbose(multifd: Run, here: Path) -> None:
@@ -240,9 +275,20 @@ def test_streams(start: Start, here: Path) -> None:
     status, _, err = end(start("decompress", stdin=-1), b"neither")
     assert (status, err) == (
         2,
-        "multifd: error: - is in no format of an installed codec; remedy: name the codec, "
-        "or install the one that wrote it\n",
+        "multifd: error: -: the file is in no format of an installed codec; remedy: name the "
+        "codec, or install the one that wrote it\n",
     )
+
+
+def test_standard_input_is_used_up(here: Path) -> None:
+    (here / "b.gz").write_bytes(compress(DATA, codec="qatzip"))
+    for command in ("decompress", "compress"):
+        done = subprocess.run(
+            f"{{ {MULTIFD} {command} -p 2 > out; cat; }} < b.gz",
+            shell=True, capture_output=True, check=False,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr) == (b"", b"")
+    assert gzip.decompress((here / "out").read_bytes()) == (here / "b.gz").read_bytes()
 
 
 def test_who_reads_no_further(here: Path) -> None:
@@ -253,6 +299,29 @@ def test_who_reads_no_further(here: Path) -> None:
         shell=True, executable="/bin/bash", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.stdout.split(), done.stderr) == (["10", "1"], "")
+
+
+def test_closed_streams(here: Path) -> None:
+    """As cron and daemons may leave them."""
+
+    def run(command: str) -> tuple[int, str]:
+        done = subprocess.run(
+            f"{MULTIFD} {command}", shell=True, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stderr
+
+    assert run("compress - <&-") == (
+        2,
+        "multifd: error: -: standard input is closed; name a file, or pipe something in\n",
+    )
+    assert run("compress -c a >&-") == (
+        2,
+        "multifd: error: a: standard output is closed; remedy: > FILE\n",
+    )
+    assert names(here) == ["a"]
+    assert run("compress a >&- <&-") == (0, "")
+    assert names(here) == ["a.gz"]
+    assert run("decompress nothing.gz 2>&-") == (1, "")
 
 
 def test_terminals(here: Path) -> None:
@@ -274,7 +343,7 @@ def test_terminals(here: Path) -> None:
     assert names(here) == ["a"]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_nothing(start: Start, here: Path, signum: signal.Signals) -> None:
     (here / "big").write_bytes(DATA * 24)
     process = start("compress", "-9", "big", "--multifd-compression", "zstd")

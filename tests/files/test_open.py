@@ -116,6 +116,20 @@ def test_what_is_no_file(file: Any) -> None:
         codecs_core.open(file, "rb", "zstd")
 
 
+def test_files_of_the_wrong_kind(tmp_path: Path) -> None:
+    """They are refused at once, not where a writer is closed."""
+
+    class Readable:
+        def read(self, size: int) -> bytes:
+            return b""
+
+    with pytest.raises(UsageError, match="is neither a path nor a binary file of mode 'w'"):
+        codecs_core.open(Readable(), "wb", "zstd")  # type: ignore[call-overload]
+    with (tmp_path / "text").open("w") as text:
+        with pytest.raises(UsageError, match="is a text file; remedy: open it in binary mode"):
+            codecs_core.open(text, "wb", "zstd")  # type: ignore[call-overload]
+
+
 def test_errors_of_the_file_system_are_its_own(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         codecs_core.open(tmp_path / "nothing.gz")
@@ -149,8 +163,12 @@ def test_text_options_need_text(tmp_path: Path) -> None:
     for options in ({"encoding": "ascii"}, {"errors": "strict"}, {"newline": ""}):
         with pytest.raises(UsageError, match="mode 'wb' is binary"):
             codecs_core.open(tmp_path / "file.gz", "wb", **options)
+    (tmp_path / "file.gz").write_bytes(b"mine")
     with pytest.raises(LookupError):
         codecs_core.open(tmp_path / "file.gz", "wt", encoding="no-such-encoding")
+    with pytest.raises(ValueError, match="newline"):
+        codecs_core.open(tmp_path / "file.gz", "wt", newline="x")
+    assert (tmp_path / "file.gz").read_bytes() == b"mine"
 
 
 def test_what_is_pickled_is_what_opens(tmp_path: Path) -> None:

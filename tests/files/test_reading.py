@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import ctypes
 import gzip
 import io
 import os
+import platform
 import random
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 import zlib
 from functools import cache
@@ -106,14 +109,20 @@ def sources() -> list[Any]:
     return kinds
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("threads", "stored"), [(1, False), (2, False), (2, True)])
 @pytest.mark.parametrize(("codec", "file"), sources())
-def test_it_is_like_a_file(codec: str, file: bytes, threads: int) -> None:
+def test_it_is_like_a_file(
+    tmp_path: Path, codec: str, file: bytes, threads: int, stored: bool
+) -> None:
     """Whatever is done with it gives what `io.BytesIO` gives."""
     content = data(3 * MIB)
     chance = random.Random(len(file))
     beside = io.BufferedReader(io.BytesIO(content))
-    with opened(file, codec, threads) as reader:
+    below: Any = io.BytesIO(file)
+    if stored:
+        below = tmp_path / "file"
+        below.write_bytes(file)
+    with codecs_core.open(below, "rb", codec, threads=threads) as reader:
         for _ in range(60):
             place = chance.choice([0, chance.randrange(len(content)), len(content) + 5])
             size = chance.choice([0, 1, 100, 70_000, MIB])
@@ -151,6 +160,85 @@ def test_it_is_like_a_file(codec: str, file: bytes, threads: int) -> None:
         assert reader.seek(len(content) + 100) == len(content)
         with pytest.raises(codecs_core.UsageError):
             reader.seek(-1)
+
+
+def test_arguments_that_are_none_change_nothing() -> None:
+    content = data(MIB)
+    with opened(written("zstd", content)) as reader:
+        assert reader.read(10) == content[:10]
+        for call in (reader.read, reader.read1, reader.readline, reader.seek):
+            with pytest.raises(TypeError):
+                call(1.5)
+        assert reader.readinto((ctypes.c_char * 0 * 3)()) == 0
+        assert reader.tell() == 10
+        assert reader.read() == content[10:]
+
+
+def test_a_file_stays_where_it_stands(tmp_path: Path) -> None:
+    """Reading goes by places, of which the first is where the file stood."""
+    path = tmp_path / "file"
+    content = data(3 * MIB)
+    for file in (written("zstd", content), FORMATS["zstd"].write(content) + bytes(MIB)):
+        path.write_bytes(b"head" + file)
+        with io.FileIO(path) as below:
+            below.seek(4)
+            with codecs_core.open(below, threads=2) as reader:
+                assert reader.read() == content
+                assert reader.seek(-5, io.SEEK_END) == len(content) - 5
+                assert reader.read() == content[-5:]
+                assert reader.taken == len(file)
+            assert below.tell() == 4
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(written("zstd", data(16 * MIB)))
+    with codecs_core.open(path, threads=2) as reader:
+        assert reader.read(10) == data(MIB)[:10]
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(CorruptPayload):
+            reader.read()
+
+
+class Slow(io.BytesIO):
+    """Gives what it holds a little at a time, and tells who asked."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.threads: set[str] = set()
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        self.threads.add(threading.current_thread().name)
+        return super().read1(10_000)
+
+
+def test_others_members_are_decoded_while_they_are_read() -> None:
+    """By a thread, one burst ahead; a place in what is not read yet is looked for meanwhile."""
+    content = data(9 * MIB)
+    file = Slow(gzip.compress(content, 1) + written("qatzip", content))
+    with codecs_core.open(file, "rb", "qatzip", threads=2) as reader:
+        assert reader.read(1000) == content[:1000]
+        assert any(each.startswith("codecs-core-file") for each in file.threads)
+        for place in (6 * MIB, 5 * MIB, 14 * MIB, 3 * MIB, 17 * MIB):
+            reader.seek(place)
+            assert reader.read(10) == (content * 2)[place : place + 10]
+        reader.seek(0)
+        assert reader.read() == content * 2
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_all_before_the_damage_is_read(threads: int) -> None:
+    """Of a stream, too, that is decoded ahead."""
+    content = data(3 * MIB)
+    file = gzip.compress(content, 1)[:-9]
+    found = b""
+    with opened(file, "qatzip", threads) as reader:
+        with pytest.raises(TruncatedFile):
+            while piece := reader.read1():
+                found += piece
+        with pytest.raises(TruncatedFile):
+            reader.read(1)
+    assert len(content) - len(found) < 100_000 and content.startswith(found)
 
 
 @pytest.mark.parametrize("codec", FORMATS)
@@ -418,6 +506,28 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
     there_and_back(tmp_path / "warm", 2)
     assert peak_growth(lambda: there_and_back(tmp_path / "file", 30)) < 40 * MIB
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what this C library does, is fine")
+def test_pieces_are_made_in_memory_that_was_used_before(tmp_path: Path) -> None:
+    """In a process that has freed nothing large yet, as the commands are."""
+    path = tmp_path / "file.zst"
+    with codecs_core.open(path, "wb", threads=2) as writer:
+        for _ in range(8):
+            writer.write(data(4 * MIB))
+    program = """
+import resource, sys, codecs_core
+def read():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    with codecs_core.open(sys.argv[1], threads=2) as reader:
+        while reader.read1():
+            pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+read()
+print(min(read(), read()))
+"""
+    pages = 32 * MIB // os.sysconf("SC_PAGE_SIZE")
+    assert int(run(sys.executable, "-c", program, str(path))) < pages // 3
 
 
 # Codecs of others, which know nothing of all this.

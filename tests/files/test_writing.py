@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import gc
 import gzip
 import io
 import itertools
 import os
+import subprocess
 import threading
 import zlib
 from pathlib import Path
@@ -81,6 +84,7 @@ def test_other_buffers() -> None:
     file = io.BytesIO()
     with codecs_core.open(file, "wb", "zstd") as writer:
         assert writer.write(numbers) == 4000
+        assert writer.write((ctypes.c_char * 0 * 3)()) == 0
         with pytest.raises(TypeError):
             writer.write("text")  # type: ignore[arg-type]
         with pytest.raises(TypeError):
@@ -212,6 +216,39 @@ def test_a_block_left_by_an_exception_writes_no_end() -> None:
             reader.read()
 
 
+@pytest.mark.parametrize("mode", ["wb", "wt"])
+@pytest.mark.parametrize("codec", FORMATS)
+def test_what_is_given_up_looks_cut_short(tmp_path: Path, codec: str, mode: str) -> None:
+    """Whole members behind each other would look like a whole file."""
+    path = tmp_path / "file"
+    content = data(3 * MIB)
+    with pytest.raises(RuntimeError, match="mine"):
+        with codecs_core.open(path, mode, codec, threads=2) as writer:
+            writer.write(content if mode == "wb" else content.hex())
+            raise RuntimeError("mine")
+    with codecs_core.open(path, "rb", codec) as reader:
+        with pytest.raises(EOFError):
+            reader.read()
+    for each, tool in tools():
+        if each == codec:
+            done = subprocess.run([tool, "-dc"], input=path.read_bytes(), capture_output=True)
+            assert done.returncode != 0
+
+
+def test_what_is_appended_in_vain_leaves_whole_members(tmp_path: Path) -> None:
+    """What is appended the next time must be readable."""
+    path = tmp_path / "file.gz"
+    with codecs_core.open(path, "wb") as writer:
+        writer.write(b"first")
+    with pytest.raises(RuntimeError, match="mine"):
+        with codecs_core.open(path, "ab") as writer:
+            writer.write(b"second")
+            raise RuntimeError("mine")
+    with codecs_core.open(path, "ab") as writer:
+        writer.write(b"third")
+    assert gzip.decompress(path.read_bytes()) == b"firstthird"
+
+
 def test_an_interrupt_is_not_forgotten() -> None:
     class Interrupted(Full):
         def write(self, buffer: Any, /) -> int:
@@ -242,6 +279,37 @@ def test_threads_pack_at_the_same_time() -> None:
         with codecs_core.open(file, "wb", codec, threads=2) as writer:
             writer.write(data(4 * MIB))
     assert gzip.decompress(file.getvalue()) == data(4 * MIB)
+
+
+def test_garbage_in_its_own_thread() -> None:
+    """A thread does not wait for itself; what is left behind looks cut short."""
+    codec = get_codec("qatzip")
+    gone = threading.Event()
+    go = threading.Event()
+
+    class Collecting(FilePacker):
+        piece_size = 1000
+
+        def pack(self, piece: memoryview, /) -> Buffer:
+            if piece[:1] == b"x":
+                go.wait(10)
+                gc.collect()
+                gone.set()
+            return gzip.compress(piece)
+
+    file = io.BytesIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(codec), "file_packer", lambda self: Collecting())
+        writer = codecs_core.open(file, "wb", codec, threads=2)
+    writer.write(b"a" * 1000)
+    writer.flush()
+    writer.write(b"x" * 1000 + b"b" * 1000)
+    writer.circle = writer  # type: ignore[attr-defined]
+    del writer
+    go.set()
+    assert gone.wait(10)
+    with pytest.raises(EOFError):
+        gzip.decompress(file.getvalue())
 
 
 def test_a_file_that_is_forgotten_is_finished(tmp_path: Path) -> None:

@@ -554,7 +554,7 @@ def test_files_of_a_sound_codec_pass() -> None:
         listed = False
 
     test = TestMembers()
-    for name in ("magic", "of_several_members", "measured"):
+    for name in ("magic", "of_several_members", "measured", "given_up"):
         getattr(test, f"test_file_{name}")()
     test.test_file_packer(5)
     test.test_file_object(2)
@@ -582,6 +582,21 @@ def test_packer_that_mixes_pieces_up_is_caught() -> None:
 
     fails(Mixed(), "test_file_packer", 5)
     fails(Mixed(), "test_file_object", 2)
+
+
+def test_file_that_looks_whole_though_given_up_is_caught() -> None:
+    class Whole(FilePacker):
+        def pack(self, piece: memoryview, /) -> Buffer:
+            return bz2.compress(piece)
+
+        def break_off(self) -> Buffer:
+            return b""
+
+    class Kept(SoundMembers):
+        def file_packer(self) -> FilePacker:
+            return Whole()
+
+    fails(Kept(), "test_file_given_up")
 
 
 def test_measures_that_are_wrong_are_caught() -> None:

@@ -1,13 +1,15 @@
 """zstd as QEMU speaks it, and as files."""
 
+import io
 import random
 import sys
 
 import pytest
 import zstandard
-from codecs_core_zstd import ZstdCodec
+from codecs_core_zstd import ZstdCodec, frame
 
 from codecs_core.errors import CodecUnavailable, CorruptPayload
+from codecs_core.testing.checks import peak_growth
 from codecs_core.testing.data import sample
 
 PAGE = 4096
@@ -152,6 +154,37 @@ def test_window_of_a_file_is_bounded() -> None:
         else:
             with pytest.raises(CorruptPayload, match="memory"):
                 ZstdCodec().decompress(frame)
+
+
+def test_a_stream_of_many_tiny_blocks_needs_little_memory() -> None:
+    """A file of others, without its size: four bytes of it may hold 128 KiB."""
+    blocks = (1 << 17 << 3 | 1 << 1).to_bytes(3, "little") + b"z"
+    file = frame.MAGIC + b"\x00\x78" + blocks * 800 + (1).to_bytes(3, "little")
+
+    def read_a_little() -> None:
+        with ZstdCodec().open_reader(io.BytesIO(file)) as reader:
+            assert reader.read(1000) == b"z" * 1000
+
+    assert peak_growth(read_a_little) < 50 << 20
+    assert ZstdCodec().decompress(file) == bytes(800 << 17).replace(b"\0", b"z")
+
+
+def test_portions_hold_few_blocks_wherever_the_input_is_cut(packets: list[bytes]) -> None:
+    plain = packets[0][:50_000] * 40
+    for checksum in (False, True):
+        for sized in (False, True):
+            compressor = zstandard.ZstdCompressor(write_checksum=checksum, write_content_size=sized)
+            file = compressor.compress(plain)
+            for step in (1, 2, 3, 1000, len(file)):
+                blocks, left, taken = frame.Blocks(), b"", 0
+                decoder = zstandard.ZstdDecompressor().decompressobj()
+                for at in range(0, len(file), step):
+                    left += file[at : at + step]
+                    while portion := blocks.portion(memoryview(left)):
+                        assert len(decoder.decompress(left[:portion])) <= 512 << 10
+                        taken += portion
+                        left = left[portion:]
+                assert (decoder.eof, taken, left) == (True, len(file), b"")
 
 
 def test_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,12 @@ class Lz4Codec(Codec):
 
     def compress(self, data: Buffer, /) -> bytes:
         """Return ``data`` as one lz4 frame, with its size and a checksum."""
-        packed: bytes = _library("frame").compress(
-            data, compression_level=self.level, content_checksum=True
+        library = _library("frame")
+        packed: bytes = library.compress(
+            data,
+            compression_level=self.level,
+            block_size=library.BLOCKSIZE_MAX1MB,
+            content_checksum=True,
         )
         return packed
 

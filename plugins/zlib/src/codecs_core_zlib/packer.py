@@ -59,6 +59,10 @@ class ZlibPacker(FilePacker):
         head = b"" if self._begun else self._begin()
         return head + _LAST_BLOCK + self._checksum.to_bytes(4)
 
+    def break_off(self) -> Buffer:
+        """Return nothing: a stream without an end is cut short."""
+        return b""
+
     def _begin(self) -> bytes:
         self._begun = True
         return self._header

@@ -31,10 +31,6 @@ _CHANNEL_WINDOW: Final = 1 << 25
 _FILE_WINDOW: Final = 1 << 27
 """128 MiB, the window of level 22 and the limit of the zstd command."""
 
-_FEED: Final = 512
-"""How many bytes of a file are decoded at a time. A block of four bytes may hold 128 KiB, so this
-bounds what is in memory at once to 16 MiB."""
-
 _QUICK: Final = 2
 _LONG_PIECE: Final = 4 << 20
 """The piece of a file at levels above 2, whose windows are 2 MiB and more: what a piece cannot look
@@ -88,7 +84,6 @@ class ZstdCodec(Codec):
             codec=self.name,
             start=lambda head: _Frame(zstandard),
             errors=(zstandard.ZstdError,),
-            read_size=_FEED,
         )
 
     def file_packer(self) -> FilePacker:
@@ -237,7 +232,11 @@ class _Frame:
     def __init__(self, zstandard: ModuleType) -> None:
         decompressor = zstandard.ZstdDecompressor(max_window_size=_FILE_WINDOW)
         self._frame: Any = decompressor.decompressobj()
-        self._ready = memoryview(b"")
+        self._blocks = frame.Blocks()
+        self._input = memoryview(b"")
+        self._is_starved = False
+        self._ready = b""
+        self._at = 0
 
     @property
     def eof(self) -> bool:
@@ -245,17 +244,26 @@ class _Frame:
 
     @property
     def needs_input(self) -> bool:
-        return not self._ready
+        return not self._ready and (self._is_starved or not self._input)
 
     @property
     def unused_data(self) -> bytes:
-        return bytes(self._frame.unused_data)
+        return bytes(self._frame.unused_data) + bytes(self._input)
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         if data:
-            self._ready = memoryview(self._frame.decompress(data))
-        output, self._ready = self._ready[:max_length], self._ready[max_length:]
-        return bytes(output)
+            self._input = memoryview(bytes(self._input) + data if self._input else data)
+        if not self._ready:
+            portion = self._blocks.portion(self._input)
+            self._is_starved = not portion
+            self._ready = self._frame.decompress(self._input[:portion])
+            self._at = 0
+            self._input = self._input[portion:]
+        output = self._ready[self._at : self._at + max_length]
+        self._at += len(output)
+        if self._at == len(self._ready):
+            self._ready = b""
+        return output
 
 
 @functools.cache
