@@ -65,7 +65,7 @@ COLOURS = {
 }
 PYTHON, LOST = "Python", "lost"
 SOCKET_CALLS = ("__sys_recv", "__sys_send", "__x64_sys_recv", "__x64_sys_send")
-DEPTH = 11
+DEPTH = 13
 """Functions on top of more than these are drawn as theirs."""
 PART = {function: part for part, functions in PARTS.items() for function in functions}
 LEAST = 0.006
@@ -232,7 +232,7 @@ def read(text: str) -> Frame:
     stray: dict[str, list[list[re.Match[str]]]] = {}
     channels = set()
     for sample in text.strip().split("\n\n"):
-        thread, *lines = sample.splitlines()
+        thread, *lines = sample.strip().splitlines()
         # The caller first; perf has it last.
         frames = [found for line in reversed(lines) if (found := FRAME.match(line))]
         loop = next((n for n, each in enumerate(frames) if _name(each) in LOOPS), None)
