@@ -74,6 +74,15 @@ LETTERS = 165
 """So many letters fit the picture's width."""
 
 
+CAN = """
+import sys
+if sys.version_info < (3, 12):
+    sys.exit("tells perf nothing, it is older than 3.12; give another with --python")
+from codecs_core import get_codec
+get_codec(sys.argv[1])
+"""
+"""Whether a Python and its engine can be measured with a codec."""
+
 Spent: TypeAlias = dict[tuple[str, str], list[float]]
 """End and engine → the CPU seconds of a GB, of each round."""
 Stacks: TypeAlias = "dict[tuple[str, str], Frame]"
@@ -102,9 +111,12 @@ def main() -> int:
     if shutil.which("perf") is None:
         parser.error("needs perf: apt install linux-perf")
     for python in filter(None, (options.python, options.beside)):
-        asked = [python, "-c", "import sys; sys.exit(sys.version_info < (3, 12))"]
-        if subprocess.run(asked, check=False).returncode:
-            parser.error(f"{python}: needs Python 3.12 or later; give one with --python")
+        if shutil.which(python) is None:
+            parser.error(f"{python} is no program")
+        asked = [python, "-c", CAN, options.codec]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            parser.error(f"{python}: {answer.stderr.strip().splitlines()[-1]}")
     from data import SETS, write
 
     if options.data not in SETS:
