@@ -108,6 +108,17 @@ def main() -> int:
     if options.end:
         be_an_end(options)
         return 0
+    # An end may be of another engine, which need not have these.
+    from data import SETS, write
+
+    from codecs_core.cli.plotting import check_plot, save_plot
+    from codecs_core.errors import CodecsCoreError
+
+    if options.plot:
+        try:
+            check_plot(options.plot)
+        except CodecsCoreError as error:
+            parser.error(str(error))
     if shutil.which("perf") is None:
         parser.error("needs perf: apt install linux-perf")
     for python in filter(None, (options.python, options.beside)):
@@ -117,7 +128,6 @@ def main() -> int:
         answer = subprocess.run(asked, capture_output=True, text=True, check=False)
         if answer.returncode:
             parser.error(f"{python}: {answer.stderr.strip().splitlines()[-1]}")
-    from data import SETS, write
 
     if options.data not in SETS:
         parser.error(f"--data {options.data}: there are {', '.join(SETS)}")
@@ -132,15 +142,13 @@ def main() -> int:
             for name, python in engines.items():
                 for end, seconds in transfer(options, python).items():
                     cpu.setdefault((end, name), []).append(seconds)
-        stacks = {}
+        stacks: Stacks = {}
         for name, python in engines.items():
             traces = {end: Path(place, end) for end in ENDS}
             transfer(options, python, traces)
             stacks |= {(end, name): read(script(trace)) for end, trace in traces.items()}
     show(options.codec, cpu, stacks)
     if options.plot:
-        from codecs_core.cli.plotting import save_plot
-
         save_plot(draw(options.codec, cpu, stacks), options.plot)
     return 0
 
@@ -149,7 +157,7 @@ def be_an_end(options: argparse.Namespace) -> None:
     """Send or receive, and print the CPU seconds of a GB."""
     size = options.mib * MIB
     if options.traced:
-        sys.activate_stack_trampoline("perf")
+        sys.activate_stack_trampoline("perf")  # type: ignore[attr-defined, unused-ignore]
     if options.end == "sender":
         with (
             options.pages.open("rb") as file,
@@ -178,7 +186,7 @@ def be_an_end(options: argparse.Namespace) -> None:
 def transfer(
     options: argparse.Namespace, python: Path, traces: dict[str, Path] | None = None
 ) -> dict[str, float]:
-    """Run both ends, and return the CPU seconds of a GB of each; py-spy writes ``traces``."""
+    """Run both ends, and return the CPU seconds of a GB of each; perf writes ``traces``."""
     with ExitStack() as running:
 
         def start(end: str, *more: str) -> subprocess.Popen[str]:
@@ -199,7 +207,9 @@ def transfer(
 
         receiver = start("receiver")
         assert receiver.stdout is not None
-        address = next(line.strip() for line in receiver.stdout if line.startswith("tcp:"))
+        address = receiver.stdout.readline().strip()
+        if not address:
+            raise SystemExit("the receiver has failed")
         sender = start("sender", "--address", address)
         found = {}
         for end, process in (("sender", sender), ("receiver", receiver)):
@@ -232,10 +242,12 @@ class Frame:
 
 
 def script(trace: Path) -> str:
-    """Have perf print its samples."""
-    command = ["perf", "script", "--no-inline", "-F", "tid,ip,sym,dso", "-i", str(trace)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout
+    """Have perf print its samples, and take away the names that Python has left for it."""
+    command = ["perf", "script", "--no-inline", "-F", "pid,tid,ip,sym,dso", "-i", str(trace)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for process in set(re.findall(r"^ *(\d+)/", text, re.MULTILINE)):
+        Path(f"/tmp/perf-{process}.map").unlink(missing_ok=True)
+    return text
 
 
 def read(text: str) -> Frame:

@@ -13,7 +13,7 @@ MAIN = "\t7f03 py::Thread.run:/x/threading.py (/tmp/perf-1.map)\n"
 
 def sample(thread: int, *frames: str) -> str:
     """As perf prints one: the caller last."""
-    return f"  {thread}\n" + "".join(frames) + "\n"
+    return f"  5/{thread}\n" + "".join(frames) + "\n"
 
 
 ENCODE = "\t7f04 py::_Encoder.encode:/x/codec.py (/tmp/perf-1.map)\n"
