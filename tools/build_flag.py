@@ -28,6 +28,7 @@ import json
 import os
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -166,7 +167,9 @@ def setup(*features: Feature) -> None:
         built = [each.feature for each in decisions if each.built]
         if built:
             arguments["cffi_modules"] = [f"{each.binding}:ffibuilder" for each in built]
-            arguments["options"]["bdist_wheel"] = {"py_limited_api": "cp311"}
+            # Interpreters without a GIL have no limited API; cffi knows, but a wheel must be told.
+            if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+                arguments["options"]["bdist_wheel"] = {"py_limited_api": "cp311"}
             arguments["cmdclass"] |= {"build_ext": _BuildExt}
     setuptools.setup(**arguments)
 

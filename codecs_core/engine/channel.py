@@ -136,7 +136,8 @@ class SendingChannel:
             zero_pages=count - normal,
             block=wire.encode_block_name(run.block.name),
         )
-        self._offsets[8 * count :] = bytes(len(self._offsets) - 8 * count)
+        if 8 * count < len(self._offsets):
+            self._offsets[8 * count :] = bytes(len(self._offsets) - 8 * count)
         if self._checksum:
             sums.seal(self._header, checksum)
         if normal:

@@ -217,7 +217,9 @@ class MemoryBlock(Block):
 
     def store(self, offsets: bytes, normal: int, packet: memoryview) -> None:
         """Scatter what was not decoded in place, and clear the zero pages."""
-        kernel.store(self._memory, offsets, normal, self.page_size, packet)
+        # Where all were decoded in place there is nothing to do.
+        if len(offsets) > 8 * normal or packet.obj is not self._memory.obj:
+            kernel.store(self._memory, offsets, normal, self.page_size, packet)
 
     def content(self) -> Iterator[memoryview]:
         """Yield the memory itself."""

@@ -102,13 +102,15 @@ class Link:
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send all of ``buffers``, in one system call where the kernel takes it all."""
-        with self._errors("sending"):
+        try:
             sent = self._socket.sendmsg(buffers)
             rest = sum(map(len, buffers)) - sent
             while rest:
                 buffers = _skip(buffers, sent)
                 sent = self._socket.sendmsg(buffers)
                 rest -= sent
+        except OSError as error:
+            raise self._failure("sending", error) from error
 
     def backlog(self) -> int | None:
         """How many bytes the kernel has taken to send, and not sent yet; ``None``: not known.
@@ -135,8 +137,10 @@ class Link:
 
         Returns 0 at the end of the stream.
         """
-        with self._errors("receiving"):
+        try:
             return self._socket.recv_into(buffer, len(buffer), socket.MSG_WAITALL)
+        except OSError as error:
+            raise self._failure("receiving", error) from error
 
     def receive_available(self, limit: int) -> bytes:
         """Return what has arrived, at most ``limit`` bytes; waits for the first of them."""
@@ -228,13 +232,17 @@ class Link:
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
+        # Not where every packet passes: entering and leaving it costs some microseconds.
         try:
             yield
-        except BlockingIOError:
-            wait = f"{self._timeout:g} s" if self._timeout else "too long"
-            raise LinkTimeout(f"{doing}: {self.peer} was silent for {wait}") from None
         except OSError as error:
-            raise LinkError(f"{doing}: connection to {self.peer}: {error.strerror}") from error
+            raise self._failure(doing, error) from error
+
+    def _failure(self, doing: str, error: OSError) -> LinkError:
+        if isinstance(error, BlockingIOError):
+            wait = f"{self._timeout:g} s" if self._timeout else "too long"
+            return LinkTimeout(f"{doing}: {self.peer} was silent for {wait}")
+        return LinkError(f"{doing}: connection to {self.peer}: {error.strerror}")
 
 
 class LinkMaker(Protocol):

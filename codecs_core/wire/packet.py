@@ -8,9 +8,10 @@ migrations of QEMU 7.2 and 10.0.
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from codecs_core.codec import DEFAULT_GEOMETRY, Buffer, Geometry
@@ -78,9 +79,8 @@ class ChannelInit:
         return cls(UUID(bytes=uuid), channel)
 
 
-@dataclass(frozen=True, slots=True)
-class PacketHeader:
-    """The header of one RAM packet.
+class PacketHeader(NamedTuple):
+    """The header of one RAM packet. One is made for every packet that comes: a tuple is quick.
 
     ``offsets`` is the used part of the wire's array: ``normal_pages + zero_pages`` big-endian
     u64, the normal pages first; each is a byte offset in the block. ``checksum`` of the pages
@@ -239,6 +239,7 @@ def pack_fixed(
     )
 
 
+@functools.lru_cache(maxsize=64)
 def encode_block_name(name: str) -> bytes:
     """Return a block's name as the wire carries it, without its padding.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -129,7 +128,7 @@ class TestHeader:
         assert header.payload_size == 0
 
     def test_a_sync_on_a_data_packet_as_qemu_7_writes_it(self) -> None:
-        header = PacketHeader.decode(replace(HEADER, method=1, sync=True).encode())
+        header = PacketHeader.decode(HEADER._replace(method=1, sync=True).encode())
         assert (header.flags, header.payload_size) == (3, 1000)
 
     def test_without_normal_pages_the_size_means_nothing(self) -> None:
@@ -142,11 +141,11 @@ class TestHeader:
         assert header.zero_offsets == (0x2000,)
 
     def test_the_largest_payload_is_a_mebibyte(self) -> None:
-        header = replace(HEADER, next_packet_size=1 << 20)
+        header = HEADER._replace(next_packet_size=1 << 20)
         assert PacketHeader.decode(header.encode()).payload_size == 1 << 20
 
     def test_names_fill_their_field_but_for_the_nul(self) -> None:
-        header = replace(HEADER, block="é" * 127 + "x")
+        header = HEADER._replace(block="é" * 127 + "x")
         assert PacketHeader.decode(header.encode()).block == header.block
 
     def test_what_is_unused_is_not_looked_at(self) -> None:
@@ -207,7 +206,7 @@ class TestHeader:
     )
     def test_what_would_be_refused_is_not_sent(self, fields: dict[str, Any], message: str) -> None:
         with pytest.raises(ProtocolError, match=f"^{message}"):
-            replace(HEADER, **fields).encode()
+            HEADER._replace(**fields).encode()
 
     @pytest.mark.parametrize("size", [0, 320, 1343, 1345])
     def test_other_sizes_are_refused(self, size: int) -> None:
