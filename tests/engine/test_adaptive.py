@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -342,20 +343,21 @@ class TestFailing:
 
     @pytest.mark.parametrize(
         "error",
-        [CodecError("the device was reset"), CodecUnavailable("the device was reset", name="zstd")],
+        [
+            CodecError("the device was reset"),
+            CodecUnavailable("the device was reset", name="zstd"),
+            ZeroDivisionError("the device was reset"),
+        ],
     )
     def test_is_done_without(
         self, transfer_with: Callable[[Exception], Any], error: Exception
     ) -> None:
+        """Also where it is a defect of the plugin's: nobody has asked for just this codec."""
         sent = transfer_with(error)
         assert sent.methods["zstd"] + sent.methods["zstd level 3"] == 6
         assert sum(sent.methods.values()) == 60
         reasons = " ".join(each.reason for each in sent.channels)
-        assert "; zstd has failed: the device was reset" in reasons
-
-    def test_a_defect_is_an_error(self, transfer_with: Callable[[Exception], Any]) -> None:
-        with pytest.raises(ZeroDivisionError):
-            transfer_with(ZeroDivisionError("of the plugin's"))
+        assert re.search("; zstd has failed: .*the device was reset", reasons)
 
 
 @pytest.mark.parametrize("geometry", [Geometry(4096, 4096), Geometry(512, 2048)])
