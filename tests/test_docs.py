@@ -41,7 +41,7 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 TESTS = {
     name
-    for tests in (ROOT / "tests", *ROOT.glob("plugins/*/tests"))
+    for tests in (ROOT / "tests", ROOT / "codecs_core/testing", *ROOT.glob("plugins/*/tests"))
     for file in tests.rglob("*.py")
     for name in re.findall(r"(?:def|class) ([tT]est\w+)", file.read_text())
 }
