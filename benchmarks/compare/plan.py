@@ -262,11 +262,19 @@ def memory(blocks_mib: tuple[int, ...], streams_mib: tuple[int, ...]) -> Iterato
             Row("block, none", Ours("none")),
             Row("block, zstd", Ours("zstd")),
             Row("block, zstd, 8 channels", Ours("zstd", channels=8)),
-            Row("block, auto", Ours("auto")),
-            Row("block, auto, 8 channels", Ours("auto", channels=8)),
             Row("stream, zstd", Ours("zstd", stream=True)),
         )
         yield Group("memory", f"{mib} MiB", rows, _limits(rows), mib=mib, rounds=3)
+    # Between ends on one host it would leave all pages as they are.
+    adaptive = (
+        Row("block, auto", Ours("auto")),
+        Row("block, auto, 8 channels", Ours("auto", channels=8)),
+    )
+    link = "1G"
+    yield Group(
+        "memory", f"{LINK_MIB[link]} MiB, {link}", adaptive, _limits(adaptive), link=link,
+        mib=LINK_MIB[link], rounds=3,
+    )  # fmt: skip
     for mib in streams_mib:
         alone = (Row("stream, zstd", Ours("zstd", stream=True)),)
         yield Group("memory", f"{mib} MiB", alone, _limits(alone), mib=mib, file_mib=64, rounds=1)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecs_core.engine.adapt import Chooser
+from codecs_core.engine.adapt import Chooser, Lane
 from codecs_core.engine.costs import SAMPLE, VERBATIM, Costs
 
 PACKET = 512 << 10
@@ -368,3 +368,56 @@ def test_channels_that_get_unequal_parts_of_a_link_agree() -> None:
     assert chooser.current == 2
     for lane in lanes:
         lane.leave()
+
+
+class TestLost:
+    """A candidate has failed, on this channel or another: nobody comes back to it."""
+
+    @pytest.fixture
+    def costs(self) -> Costs:
+        costs = Costs([None, None, None])
+        costs.learn({1: (1e-9, 0.3), 2: (2e-9, 0.5)})
+        return costs
+
+    @staticmethod
+    def using(costs: Costs, candidate: int) -> tuple[Chooser, Lane]:
+        chooser = Chooser(costs)
+        lane = chooser.lane()
+        chooser.sampled(0.0)
+        chooser._model.use(candidate)
+        return chooser, lane
+
+    @staticmethod
+    def send(chooser: Chooser, lane: Lane, lost: int) -> None:
+        """A packet over a link that is waited for; as it is where its candidate has failed."""
+        lane.before(3e-3, 1 << 17)
+        if chooser.current == lost:
+            lane.verbatim(1 << 19, 2e-3)
+        else:
+            lane.packet(chooser.current, 1 << 19, 1 << 18, 1e-3, 1e-3)
+
+    def test_a_sample_does_not_bring_it_back(self, costs: Costs) -> None:
+        """It was under way when the candidate was lost."""
+        costs.lose(1)
+        costs.learn({1: (1e-9, 0.3), 2: (2e-9, 0.5)})
+        assert not costs.known(1)
+
+    def test_it_is_sampled_no_more(self, costs: Costs) -> None:
+        """Its sampler failed while it was in use."""
+        chooser, lane = self.using(costs, 1)
+        for _ in range(60):
+            self.send(chooser, lane, 0)
+            chooser._model.use(1)
+        costs.lose(1)
+        chooser._stale = 1 << 40
+        for _ in range(60):
+            self.send(chooser, lane, 1)
+            assert 1 not in chooser.wanted
+
+    def test_no_trial_ends_with_it(self, costs: Costs) -> None:
+        chooser, lane = self.using(costs, 2)
+        chooser._trial = (1, 1e-12, True)
+        chooser.lose(1)
+        for _ in range(20):
+            self.send(chooser, lane, 1)
+            assert chooser.current != 1
