@@ -153,8 +153,10 @@ class Chooser:
         """Use a candidate no more: it has failed."""
         with self._lock:
             self._model.costs.lose(candidate)
+            if self._trial is not None and self._trial[0] == candidate:
+                self._trial = None
             if candidate == self.current:
-                self._model.use(VERBATIM)
+                self._switch(VERBATIM)
 
     def _judge(self, window: Window) -> None:
         self._windows += 1
@@ -183,6 +185,7 @@ class Chooser:
             self._tenure == _SETTLE
             and self._windows > _YOUNG
             and self._pace.own > STEP * self._before[1]
+            and self._model.costs.known(self._before[0])
         ):
             # The link has not become slower just now: it is the receiver.
             self._shun_codec(self.current)

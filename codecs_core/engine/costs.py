@@ -50,6 +50,7 @@ class Costs:
         Candidates that are left out move with the others, so that all remain comparable. ``size``
         is that of the sample, in bytes.
         """
+        samples = {each: samples[each] for each in samples if each not in self.lost}
         if any(wire < _TELLING for _, wire in samples.values()) and any(map(self.known, samples)):
             # Next to nothing is left of such pages, whatever packs them.
             samples = {each: samples[each] for each in samples if self.unknown(each)}

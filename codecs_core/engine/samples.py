@@ -84,7 +84,7 @@ class Samples:
             known = [each for each in range(1, len(costs.below)) if costs.known(each)]
             near = {each for each in known if model.promise(each) < _NEAR * now}
             # At least one, for it may be only these pages that do not pack.
-            near |= {model.current} - {VERBATIM} or set(sorted(known, key=model.promise)[:1])
+            near |= {model.current} & set(known) or set(sorted(known, key=model.promise)[:1])
             self._afford(sorted(near), 1 if self._since >= _RESAMPLE else _AMPLE, begun)
 
     def _is_promising(self, below: int, now: float) -> bool:
