@@ -120,9 +120,10 @@ class Chooser:
             return lane
 
     def leave(self, lane: Lane) -> None:
-        """A channel has ended."""
+        """A channel has ended. Calling it again does nothing."""
         with self._lock:
-            self._lanes.remove(lane)
+            if lane in self._lanes:
+                self._lanes.remove(lane)
             self._window.channels = max(1, len(self._lanes))
 
     def took(self, elapsed: float, size: int, *, busy: bool) -> None:

@@ -2,8 +2,8 @@
 
 A session has one codec, or several between which every channel chooses packet by packet
 (`Adaptive`). Both ends hold the same map, method → codec: HELLO offers it, ACCEPT says what of it
-the receiver has. What one number stands for is one codec with one set of parameters, and has a
-history of its own on each channel: two levels of a codec are two methods.
+the receiver has. What one number stands for is one codec with one set of parameters: two levels of
+a codec are two methods.
 """
 
 from __future__ import annotations

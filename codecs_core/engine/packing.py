@@ -2,22 +2,22 @@
 
 A `Packer` encodes by the session's one codec, an `AdaptivePacker` by what a `Chooser` finds best.
 An `Unpacker` decodes what came under any method that was agreed on. Encoders and decoders are made
-when they are first needed, so a channel holds no more of them than it uses.
+when they are first needed. A channel holds one of them, and lets go of it with the first packet of
+another codec: both ends do, so that a codec that comes back begins anew at both.
 """
 
 from __future__ import annotations
 
-import resource
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from codecs_core.codec import Buffer, Codec, Decoder, Encoder, Geometry
 from codecs_core.engine.adapt import Chooser
-from codecs_core.engine.costs import SAMPLE, VERBATIM, Costs
+from codecs_core.engine.costs import VERBATIM, Costs
 from codecs_core.engine.methods import Adaptive, Choice, Methods, agreed, label
+from codecs_core.engine.sampling import Sampler
 from codecs_core.errors import CodecError, PluginError, ProtocolError
 from codecs_core.guard import guarded_decoder, guarded_encoder
 from codecs_core.wire import control as wire
@@ -29,8 +29,6 @@ DecodeInto: TypeAlias = Callable[[memoryview, memoryview], None]
 
 _LEAST: Final = 16 << 10
 """Bytes below which a packet gives no sample, unless it is a whole one."""
-_PIECES: Final = 4
-"""In how many pieces a sample is taken."""
 _BYTES: Final = 512
 _RANDOM: Final = 208
 """So many different values are among 512 bytes that are drawn at random, but for 1 case in 500."""
@@ -52,11 +50,57 @@ class Outlet(Protocol):
         """Have sends wait while more than ``size`` bytes are not on their way yet."""
 
 
+_Session = TypeVar("_Session", bound=Encoder | Decoder)
+
+
+class _Held(Generic[_Session]):
+    """The one session that a channel holds: that of the method in use.
+
+    Used by one thread; any may ask for `statistics`, which are those of all that were held.
+    """
+
+    def __init__(self, make: Callable[[int], _Session]) -> None:
+        self._make = make
+        # Replaced as a whole: another thread may be looking at it.
+        self._state: tuple[int, _Session | None, Mapping[str, int]] = (0, None, {})
+
+    @property
+    def method(self) -> int:
+        """The method in use, 0 before the first."""
+        return self._state[0]
+
+    def of(self, method: int) -> _Session:
+        """Return the session of a method; another's is closed, once this one is made."""
+        held, session, _ = self._state
+        if session is None or held != method:
+            made, past = self._make(method), self.statistics()
+            self._state = (method, made, past)
+            if session is not None:
+                session.close()
+            session = made
+        return session
+
+    def statistics(self) -> Mapping[str, int]:
+        """The counters of all that were held."""
+        _, session, past = self._state
+        if session is None:
+            return past
+        total = Counter(past)
+        total.update(session.statistics())
+        return dict(total)
+
+    def close(self) -> None:
+        """Release the session."""
+        method, session, _ = self._state
+        self._state = (method, None, self.statistics())
+        if session is not None:
+            session.close()
+
+
 class Packing:
     """How the channels of one session encode: by the one codec of ``methods``, or by any.
 
-    It holds what channels learn for each other. `packer` makes what one channel needs; with the
-    last of those that are closed it lets go of what it holds.
+    It holds what channels learn for each other. `packer` makes what one channel needs.
     """
 
     def __init__(
@@ -67,11 +111,10 @@ class Packing:
         self.adaptive = adaptive
         # Candidate 0 is method 0.
         self.numbers = sorted(methods, key=lambda number: number != 0)
-        self.costs = Costs(_below([methods[each] for each in self.numbers]))
+        codecs = [methods[each] for each in self.numbers]
+        self.costs = Costs(_below(codecs))
         self.chooser = Chooser(self.costs, near=near)
-        self._samplers: dict[int, Encoder] = {}
-        self._sampling = threading.Lock()
-        self._open = 0
+        self.sampler = Sampler(codecs, geometry, self.costs, self.chooser)
 
     @classmethod
     def agreed(
@@ -91,57 +134,7 @@ class Packing:
 
     def packer(self) -> Packer:
         """Make the packer of one channel."""
-        self._open += 1
         return AdaptivePacker(self) if self.adaptive else Packer(self)
-
-    def sample(self, packet: memoryview) -> None:
-        """Learn from ``packet``, or a part of it, what the chooser wants to know.
-
-        While another channel does so already, this one goes on without, unless nothing is known.
-        """
-        begun = any(map(self.costs.known, range(1, len(self.numbers))))
-        if not self._sampling.acquire(blocking=not begun):
-            return
-        try:
-            for pages in _samples(packet, self.geometry.page_size, self.chooser.allowance):
-                if not self.chooser.wanted:
-                    break
-                started = time.perf_counter()
-                self.costs.learn(self._measure(pages, self.chooser.wanted), len(pages))
-                self.chooser.sampled(time.perf_counter() - started, len(pages))
-        finally:
-            self._sampling.release()
-
-    def lose(self, candidate: int) -> None:
-        """Have no channel choose a candidate any more: it has failed."""
-        with self._sampling:
-            self.chooser.lose(candidate)
-
-    def leave(self) -> None:
-        """A packer is closed."""
-        self._open -= 1
-        if not self._open:
-            for each in self._samplers.values():
-                each.close()
-
-    def _measure(
-        self, pages: memoryview, candidates: Iterable[int]
-    ) -> dict[int, tuple[float, float]]:
-        found = {}
-        for each in candidates:
-            try:
-                encoder = self._samplers.get(each)
-                if encoder is None:
-                    codec = self.methods[self.numbers[each]]
-                    encoder = self._samplers[each] = guarded_encoder(codec, self.geometry)
-                    # The first time it fetches its memory; other bytes, for it will remember.
-                    encoder.encode(memoryview(bytes(pages)[::-1]))
-                size, seconds = _timed(encoder, pages)
-            except (CodecError, PluginError):
-                self.chooser.lose(each)
-                continue
-            found[each] = (max(seconds, 1e-9) / len(pages), size / len(pages))
-        return found
 
 
 class Packer:
@@ -154,12 +147,12 @@ class Packer:
     def __init__(self, packing: Packing) -> None:
         self.packets: dict[str, int] = {}
         self._packing = packing
-        self._encoders: dict[int, Encoder] = {}
+        self._held = _Held[Encoder](self._make)
         self._labels = {number: label(codec) for number, codec in packing.methods.items()}
         self.method = packing.numbers[0]
-        self._closed = False
         if not packing.adaptive:
-            self._encoder(self.method)
+            # What cannot be made is better known at once.
+            self._held.of(self.method)
 
     def encode(self, packet: memoryview) -> Buffer:
         """Return the payload for one packet, valid until the next call.
@@ -176,33 +169,24 @@ class Packer:
 
     def statistics(self) -> Mapping[str, int]:
         """The counters of all encoders."""
-        return _sums(self._encoders.values())
+        return self._held.statistics()
 
     def reason(self) -> str:
         """Why the packets are encoded as they are; empty where there is no choice."""
         return ""
 
     def close(self) -> None:
-        """Release the encoders."""
-        if not self._closed:
-            self._closed = True
-            for each in list(self._encoders.values()):
-                each.close()
-            self._packing.leave()
-
-    def _encoder(self, method: int) -> Encoder:
-        encoder = self._encoders.get(method)
-        if encoder is None:
-            encoder = guarded_encoder(self._packing.methods[method], self._packing.geometry)
-            # Replaced as a whole: another thread may be looking through it.
-            self._encoders = {**self._encoders, method: encoder}
-        return encoder
+        """Release the encoder. Calling it again does nothing."""
+        self._held.close()
 
     def _encode(self, method: int, packet: memoryview) -> Buffer:
-        payload = self._encoder(method).encode(packet)
+        payload = self._held.of(method).encode(packet) if method else packet
         name = self._labels[method]
         self.packets[name] = self.packets.get(name, 0) + 1
         return payload
+
+    def _make(self, method: int) -> Encoder:
+        return guarded_encoder(self._packing.methods[method], self._packing.geometry)
 
 
 class AdaptivePacker(Packer):
@@ -233,7 +217,7 @@ class AdaptivePacker(Packer):
             self._pending = (0, 0.0, True)
             return self._encode(0, packet)
         if chooser.wanted and len(packet) >= self._least:
-            self._packing.sample(packet)
+            self._packing.sampler.sample(packet)
         started = time.perf_counter()
         payload = self._by_choice(packet)
         seconds = time.perf_counter() - started
@@ -261,8 +245,7 @@ class AdaptivePacker(Packer):
 
     def close(self) -> None:
         """As `Packer.close`."""
-        if not self._closed:
-            self._lane.leave()
+        self._lane.leave()
         super().close()
 
     def reason(self) -> str:
@@ -285,19 +268,25 @@ class AdaptivePacker(Packer):
         self._candidate = self._chooser.current
         self.method = self._packing.numbers[self._candidate]
         if self.method not in self._failed:
+            before = self._held.method
             try:
                 return self._encode(self.method, packet)
             except (CodecError, PluginError) as error:
                 if not self.method:
                     raise
                 # Never again: it may remember a packet that the decoder will not see.
-                why = f"{self._labels[self.method]} has failed: {error}"
-                # Replaced as a whole: another thread may be looking through it.
-                self._failed = {**self._failed, self.method: why}
-                self._packing.lose(self._candidate)
+                self._lose(self.method, str(error))
+                if before not in (0, self.method) and self._held.method == self.method:
+                    # The other end has it still, as it was.
+                    self._lose(before, f"its history went with {self._labels[self.method]}")
         self._candidate = VERBATIM
         self.method = 0
         return self._encode(0, packet)
+
+    def _lose(self, method: int, why: str) -> None:
+        # Replaced as a whole: another thread may be looking through it.
+        self._failed = {**self._failed, method: f"{self._labels[method]} has failed: {why}"}
+        self._packing.sampler.lose(self._packing.numbers.index(method))
 
     def _passes(self, packet: memoryview) -> bool:
         """Whether a packet is sent as it is, because it looks as if nothing could pack it."""
@@ -318,11 +307,11 @@ class Unpacker:
         self.packets: dict[str, int] = {}
         self._methods = methods
         self._geometry = geometry
-        self._decoders: dict[int, Decoder] = {}
+        self._held = _Held[Decoder](self._make)
         self._labels = {number: label(codec) for number, codec in methods.items()}
         if len(methods) == 1:
             # What cannot be made is better known at once.
-            self._decoder(*methods)
+            self._held.of(*methods)
 
     def count(self, method: int) -> None:
         """A packet under this method has come."""
@@ -338,23 +327,18 @@ class Unpacker:
             known = ", ".join(map(str, sorted(self._methods)))
             was = "was" if len(self._methods) == 1 else "were"
             raise ProtocolError(f"method {method}, but method {known} {was} agreed")
-        return self._decoder(method).decode_into if method else None
+        return self._held.of(method).decode_into if method else None
 
     def statistics(self) -> Mapping[str, int]:
         """The counters of all decoders."""
-        return _sums(self._decoders.values())
+        return self._held.statistics()
 
     def close(self) -> None:
-        """Release the decoders."""
-        for each in list(self._decoders.values()):
-            each.close()
+        """Release the decoder."""
+        self._held.close()
 
-    def _decoder(self, method: int) -> Decoder:
-        decoder = self._decoders.get(method)
-        if decoder is None:
-            decoder = guarded_decoder(self._methods[method], self._geometry)
-            self._decoders = {**self._decoders, method: decoder}
-        return decoder
+    def _make(self, method: int) -> Decoder:
+        return guarded_decoder(self._methods[method], self._geometry)
 
 
 def looks_random(packet: memoryview) -> bool:
@@ -367,40 +351,6 @@ def looks_random(packet: memoryview) -> bool:
         return False
     # An odd distance, so that it is not always the same place of a record.
     return len(set(bytes(packet[:: len(packet) // _BYTES | 1]))) >= _RANDOM
-
-
-def _samples(packet: memoryview, page_size: int, allowance: int) -> Iterator[memoryview]:
-    """A packet, where ``allowance`` bytes are so many; else whole pages from all over it.
-
-    Of these others each time: an encoder has not seen them yet. Neighbours stay together, for they
-    are alike.
-    """
-    if allowance >= len(packet) > SAMPLE:
-        yield packet
-        return
-    piece = max(SAMPLE // _PIECES, page_size)
-    # From one piece to the next: a part of the packet, to the page.
-    step = max(piece, len(packet) // _PIECES // page_size * page_size)
-    for at in range(0, step - piece + 1, piece):
-        ends = range(at, len(packet), step)
-        yield memoryview(b"".join(packet[each : each + piece] for each in ends))
-
-
-def _timed(encoder: Encoder, pages: memoryview) -> tuple[int, float]:
-    """Return the size of a payload, and the seconds that it took, without those of others."""
-    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-    started, cpu = time.perf_counter(), time.thread_time()
-    size = len(encoder.encode(pages))
-    seconds, cpu = time.perf_counter() - started, time.thread_time() - cpu
-    interrupted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > before
-    return size, cpu if interrupted else seconds
-
-
-def _sums(sessions: Iterable[Encoder | Decoder]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in sessions:
-        total.update(each.statistics())
-    return dict(total)
 
 
 def _below(codecs: list[Codec]) -> list[int | None]:

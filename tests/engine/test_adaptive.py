@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -22,6 +23,7 @@ from codecs_core import (
     RemoteError,
     Sender,
     get_codec,
+    guard,
 )
 from codecs_core.cli.progress import summary
 from codecs_core.codec import DEFAULT_GEOMETRY
@@ -32,9 +34,9 @@ from codecs_core.engine.packing import (
     Packer,
     Packing,
     Unpacker,
-    _samples,
     looks_random,
 )
+from codecs_core.engine.sampling import _samples
 from codecs_core.wire import control
 
 from .conftest import Peer, Running, packet
@@ -232,17 +234,86 @@ class TestPackers:
         assert isinstance(packer, AdaptivePacker)
         return packer
 
-    def test_no_more_encoders_and_decoders_than_are_used(self) -> None:
-        with_all = Unpacker(SEVERAL.methods, DEFAULT_GEOMETRY)
-        assert with_all._decoders == {}
-        assert with_all.decoder(0) is None
-        with_all.decoder(2)
-        assert set(with_all._decoders) == {2}
-        with_all.close()
+    def test_one_encoder_and_one_decoder_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Those of samples included; what was counted by all before is not forgotten."""
+        alive: list[object] = []
+        most = 0
+
+        def counted(kind: str) -> Callable[..., Any]:
+            make = getattr(guard, f"guarded_{kind}")
+
+            def made(*args: Any) -> Any:
+                nonlocal most
+                session = make(*args)
+                close = session.close
+                alive.append(session)
+                most = max(most, len(alive))
+                session.close = lambda: (alive.remove(session), close())
+                session.statistics = lambda: {"made": 1}
+                return session
+
+            return made
+
+        for module, kind in (
+            ("packing", "encoder"),
+            ("packing", "decoder"),
+            ("sampling", "encoder"),
+        ):
+            monkeypatch.setattr(f"codecs_core.engine.{module}.guarded_{kind}", counted(kind))
+        unpacker = Unpacker(SEVERAL.methods, DEFAULT_GEOMETRY)
+        assert unpacker.decoder(0) is None
+        for method in (2, 2, 31, 0, 2):
+            unpacker.decoder(method)
+        assert unpacker.statistics() == {"made": 3}
+        unpacker.close()
         packer = self.packer()
-        packer.encode(memoryview(text(2))[:PACKET])
-        assert len(packer._encoders) == 1
+        used = []
+        for number in range(7):
+            packer.encode(memoryview(text(3))[:PACKET])
+            used.append(packer.method)
+            packer._chooser._model.use(1 + number % 3)  # type: ignore[attr-defined]
         packer.close()
+        assert packer.statistics()["made"] == len(list(itertools.groupby(used))) >= 6
+        assert not alive
+        assert most == 2
+
+    def test_a_history_that_only_the_receiver_has_is_not_gone_on_with(self) -> None:
+        """A codec fails with its first packet, when the one before it is closed already."""
+
+        class Failing(type(get_codec("lz4"))):  # type: ignore[misc]
+            def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Any:
+                encoder = super().encoder(geometry)
+                encode = encoder.encode
+
+                def once(packet: memoryview) -> Any:
+                    if not working:
+                        raise CodecError("it has had enough")
+                    return encode(packet)
+
+                encoder.encode = once
+                return encoder
+
+        working = True
+        methods = {0: get_codec("none"), 2: get_codec("zstd"), 31: Failing(), 1: get_codec("zlib")}
+        packer = Packing(methods, DEFAULT_GEOMETRY, adaptive=True).packer()
+        unpacker = Unpacker(methods, DEFAULT_GEOMETRY)
+        pages, served = memoryview(text(3))[:PACKET], []
+        # Candidates are in the order of the methods.
+        for candidate in (1, 1, 2, 1, 3, 1):
+            packer._chooser._samples.wanted = ()  # type: ignore[attr-defined]
+            packer._chooser._model.use(candidate)  # type: ignore[attr-defined]
+            working = candidate != 2
+            payload = packer.encode(pages)
+            served.append(packer.method)
+            target = memoryview(bytearray(PACKET))
+            decode_into = unpacker.decoder(packer.method)
+            if decode_into is not None:
+                decode_into(memoryview(payload), target)
+                assert target == pages
+        assert served == [2, 2, 0, 0, 1, 0]
+        assert "its history went with lz4" in packer.reason()
+        packer.close()
+        unpacker.close()
 
     def test_noise_is_sent_as_it_is(self) -> None:
         """But for one packet in sixteen, which shows whether it is noise."""

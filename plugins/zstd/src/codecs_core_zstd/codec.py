@@ -62,7 +62,7 @@ class ZstdCodec(Codec):
     @classmethod
     def candidates(cls) -> Sequence[Self]:
         """Levels that are worth their time on some link."""
-        return tuple(cls(level=each) for each in (1, 3, 6, 9))
+        return tuple(cls(level=each) for each in (1, 3, 6))
 
     def encoder(self, geometry: Geometry = DEFAULT_GEOMETRY) -> Encoder:
         """Start a frame; each packet ends with a flush, the frame never."""
