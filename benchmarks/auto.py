@@ -5,8 +5,9 @@
 Two ends of a veth pair, one of them in a namespace of its own, with ``tc``'s token bucket filter
 at 100 Mbit/s, 1 Gbit/s and 10 Gbit/s in between; and this host's loopback as it is. Pages of
 programs and shared objects go from one process to another, by ``auto``, by each of its candidates
-as a fixed method, and by a level above these, in turns. Both ends share this host's CPUs. The quotient is that of
-``auto``'s rate and the best fixed method's, of the same round; shown is the median of the rounds.
+as a fixed method, and by a level above these, in turns. Both ends share this host's CPUs. The
+quotient is that of ``auto``'s rate and the best fixed method's, of the same round; shown is the
+median of the rounds.
 """
 
 from __future__ import annotations

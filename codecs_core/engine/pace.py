@@ -16,7 +16,7 @@ _MEMORY: Final = 0.06
 _LUMP: Final = 128 << 10
 _LONG: Final = 0.5
 """Bytes that a busy link must have taken, for it takes them in lumps; or seconds."""
-_BELIEF: Final = 32
+_BELIEF: Final = 64
 _LONGEST: Final = 4096
 """Windows for which a link that is not waited for is thought to be as it was: at first, at most."""
 _HOPE: Final = 3
