@@ -34,6 +34,8 @@ _RANDOM: Final = 208
 """So many different values are among 512 bytes that are drawn at random, but for 1 case in 500."""
 _AUDIT: Final = 16
 """Which of the packets that look random are encoded all the same, to see whether they are."""
+_OFTEN: Final = 1e-3
+"""Seconds between two looks at a link that takes pages as they are."""
 _AHEAD: Final = 256 << 10
 """Bytes that the kernel may have ahead of the link: what is in its buffers was chosen already."""
 _PACKS: Final = 0.95
@@ -208,6 +210,9 @@ class AdaptivePacker(Packer):
         self._trusted = True
         self._pending = (0, 0.0, False)
         self._outlet: Outlet | None = None
+        # Of packets that were sent so fast that asking about each would take its part of the time.
+        self._unasked = False
+        self._untold = (0, 0.0)
 
     def encode(self, packet: memoryview) -> Buffer:
         """As `Packer.encode`."""
@@ -232,13 +237,22 @@ class AdaptivePacker(Packer):
         if outlet is not self._outlet:
             self._outlet = outlet
             outlet.limit_backlog(_AHEAD)
-        began, self._began = self._began, time.perf_counter()
-        self._lane.before(self._began - began, outlet.backlog())
+        now = time.perf_counter()
+        self._unasked = self._chooser.current == VERBATIM and now - self._began < _OFTEN
+        if not self._unasked:
+            size, blocked = self._untold
+            if size:
+                self._lane.verbatim(size, blocked)
+                self._untold = (0, 0.0)
+            self._lane.before(now - self._began, outlet.backlog())
+            self._began = now
 
     def sent(self, size: int, seconds: float) -> None:
         """As `Packer.sent`."""
         memory, encoding, passed = self._pending
-        if passed:
+        if self._unasked:
+            self._untold = (self._untold[0] + size, self._untold[1] + seconds)
+        elif passed:
             self._lane.verbatim(size, seconds)
         else:
             self._lane.packet(self._candidate, memory, size, encoding, seconds)
