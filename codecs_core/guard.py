@@ -144,6 +144,9 @@ class _GuardedPacker(FilePacker):
     def end(self) -> Buffer:
         return self._bytes("end()", self._packer.end)
 
+    def break_off(self) -> Buffer:
+        return self._bytes("break_off()", self._packer.break_off)
+
     def close(self) -> None:
         _called(self._codec, "close()", self._packer.close)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import codecs_core
+from codecs_core import guard
 from codecs_core.codec import DEFAULT_GEOMETRY, Codec
 from codecs_core.errors import BrokenPlugin, CodecError, CodecUnavailable, CorruptPayload
 from codecs_core.guard import blamed, guarded_decoder, guarded_encoder, guarded_packer
@@ -229,3 +230,14 @@ def test_an_unexpected_error_of_nobodys_plugin(plugins: Plugins) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         _ = 1 / 0
     assert blamed(caught.value) == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize(
+    "kind", [guard._GuardedEncoder, guard._GuardedDecoder, guard._GuardedPacker]
+)
+def test_no_default_takes_the_place_of_what_a_plugin_has(kind: type) -> None:
+    (contract,) = kind.__bases__
+    methods = {name for name, value in vars(contract).items() if callable(value)}
+    public = {name for name in methods if not name.startswith("_")}
+    assert public
+    assert public <= vars(kind).keys()

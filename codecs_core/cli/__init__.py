@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
+from codecs_core.cli.standard import fill_standard_streams
 from codecs_core.errors import CodecsCoreError, UsageError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def cli(ctx: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``multifd`` and return its exit status; this is the console script's entry point."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    _fill_standard_streams()
+    fill_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     ctx: click.Context | None = None
@@ -185,22 +186,6 @@ def _report(error: BaseException, ctx: click.Context | None, given: Sequence[str
 def _drop_output() -> None:
     """Lose what is still to be written to standard output, where nobody can."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fill_standard_streams() -> None:
-    """Put something where a standard stream was closed, so that no file or link takes its place.
-
-    Input cannot be read, and output not be written: who needs them fails. Messages are lost.
-    """
-    for fd, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(fd)
-        except OSError:
-            # The lowest number that is free.
-            os.set_inheritable(os.open(os.devnull, mode), True)
-    for fd, (name, how) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(fd, how, closefd=False))  # noqa: SIM115
 
 
 def explain(error: BaseException) -> tuple[str, str, int]:

@@ -32,6 +32,7 @@ from codecs_core.cli.output import (
 )
 from codecs_core.cli.progress import live
 from codecs_core.cli.rates import Count
+from codecs_core.cli.standard import standard_input, standard_output
 from codecs_core.errors import CodecsCoreError, TransferError, UsageError
 from codecs_core.memory.output import OutputFile
 from codecs_core.registry import default_registry
@@ -125,7 +126,7 @@ def convert(ctx: click.Context, names: Sequence[str], how: How, *, as_json: bool
     to_stdout = how.stdout or STREAM in names
     if as_json and to_stdout:
         raise UsageError("--json and the result cannot both go to standard output")
-    if to_stdout and how.compress and not how.force and sys.stdout and sys.stdout.isatty():
+    if to_stdout and how.compress and not how.force and sys.stdout.isatty():
         raise UsageError(
             "compressed data is not for a terminal; remedy: > FILE, or --force to see it"
         )
@@ -156,10 +157,10 @@ def convert(ctx: click.Context, names: Sequence[str], how: How, *, as_json: bool
 def _convert(name: str, how: How) -> Done:
     with ExitStack() as stack:
         if name == STREAM:
-            return _transform(_stdin(), _stdout(), Done(name, STREAM), how)
+            return _transform(_stdin(), standard_output(), Done(name, STREAM), how)
         if how.stdout:
             plain = stack.enter_context(open(name, "rb", buffering=0))
-            return _transform(plain, _stdout(), Done(name, STREAM), how)
+            return _transform(plain, standard_output(), Done(name, STREAM), how)
         output = _output_name(name, how)
         source, before = _open_source(name, how)
         stack.enter_context(source)
@@ -234,19 +235,8 @@ class _Counted:
 
 
 def _stdin() -> BinaryIO:
-    if sys.stdin is None:
-        raise UsageError("standard input is closed; name a file, or pipe something in")
-    if sys.stdin.isatty():
-        raise UsageError("standard input is a terminal; name a file, or pipe something in")
     # Buffered, it is read to its end also where it is a regular file: others may read on behind us.
-    return open(sys.stdin.fileno(), "rb", closefd=False)
-
-
-def _stdout() -> BinaryIO:
-    if sys.stdout is None:
-        raise UsageError("standard output is closed; remedy: > FILE")
-    sys.stdout.flush()
-    return sys.stdout.buffer
+    return open(standard_input(), "rb", closefd=False)
 
 
 def _output_name(name: str, how: How) -> str:

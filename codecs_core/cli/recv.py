@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from codecs_core.cli.completion import complete_file, complete_uri
 from codecs_core.cli.monitoring import Monitoring, monitoring_options
 from codecs_core.cli.options import CodecCommand, local_parameters, timeout_option
 from codecs_core.cli.output import json_option, print_json
+from codecs_core.cli.standard import standard_output
 from codecs_core.cli.tls import insecure_option, tls_options
 from codecs_core.errors import TransferError, UsageError
 
@@ -147,8 +147,10 @@ class _Destination:
         self._taken = False
         # Runs when the files have left the stack, and only what is kept of them is still there.
         stack.push(self._tell_kept)
-        if dest != STREAM and not os.path.isdir(dest):
-            # What is wrong with the name is better said before a sender comes.
+        # What is wrong with the destination is better said before a sender comes.
+        if dest == STREAM:
+            standard_output()
+        elif not os.path.isdir(dest):
             self._output(Path(dest))
 
     def open_block(self, name: str, size: int | None, page_size: int) -> Block:
@@ -158,7 +160,7 @@ class _Destination:
 
         if self._dest == STREAM:
             self._take_only(name)
-            return StreamSink(name, sys.stdout.fileno(), size, page_size)
+            return StreamSink(name, standard_output().fileno(), size, page_size)
         if os.path.isdir(self._dest):
             path = Path(self._dest, _file_name(name))
         else:

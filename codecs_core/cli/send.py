@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from codecs_core.cli.options import (
     timeout_option,
 )
 from codecs_core.cli.output import json_option, print_json
+from codecs_core.cli.standard import standard_input
 from codecs_core.cli.tls import tls_options
 from codecs_core.errors import UsageError
 
@@ -145,9 +145,7 @@ def _add(sender: Sender, source: str) -> None:
     from codecs_core.memory.stream import StreamSource
 
     if source == STREAM:
-        if sys.stdin.isatty():
-            raise UsageError("'-' reads standard input, which is a terminal; pipe something in")
-        sender.add_block(STREAM_NAME, StreamSource(STREAM_NAME, sys.stdin.fileno()))
+        sender.add_block(STREAM_NAME, StreamSource(STREAM_NAME, standard_input()))
         return
     if os.path.isdir(source):
         place, name = os.path.split(os.path.abspath(source))

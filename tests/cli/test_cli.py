@@ -73,7 +73,12 @@ class TestHelp:
         assert result.returncode == 0
         modules = result.stderr.split()
         ours = {name for name in modules if name.startswith("codecs_core")}
-        assert ours == {"codecs_core", "codecs_core.cli", "codecs_core.errors"}
+        assert ours == {
+            "codecs_core",
+            "codecs_core.cli",
+            "codecs_core.cli.standard",
+            "codecs_core.errors",
+        }
         packages = {name.split(".")[0] for name in modules}
         assert not packages & {"rich", "pluggy", "msgspec", "cffi"}
 

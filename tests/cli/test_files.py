@@ -318,6 +318,10 @@ def test_closed_streams(here: Path) -> None:
         2,
         "multifd: error: a: standard output is closed; remedy: > FILE\n",
     )
+    assert run("recv unix:s - >&-") == (
+        2,
+        "multifd: error: standard output is closed; remedy: > FILE\n",
+    )
     assert names(here) == ["a"]
     assert run("compress a >&- <&-") == (0, "")
     assert names(here) == ["a.gz"]

@@ -107,9 +107,10 @@ def test_tells_what_it_uses_and_why() -> None:
     _, sent, _ = transfer("tcp:127.0.0.1:0", text(24), codec="auto")
     shown = json.loads(json.dumps(sent.as_dict()))
     assert shown["methods"] == sent.methods
-    for channel in shown["channels"]:
-        assert channel["methods"]
-        assert channel["reason"]
+    # One channel may have been fast enough for all of it.
+    busy = [each for each in shown["channels"] if each["methods"]]
+    assert busy
+    assert all(each["reason"] for each in busy)
     (first, *_), share = sent.methods, max(sent.methods.values()) / 24
     assert f"with auto ({first} {share:.0%}" in summary(sent)
 
