@@ -268,9 +268,9 @@ class AdaptivePacker(Packer):
 
     def _pace(self) -> str:
         chooser = self._chooser
-        if chooser.link is None:
-            return "nothing is known of the link yet"
         name = self._labels[self._packing.numbers[chooser.current]]
+        if chooser.link is None:
+            return f"the link has not been waited for yet: {name} is quick enough"
         if chooser.waiting and chooser.current != VERBATIM:
             rate = f"{chooser.link / 1e6:.0f} MB/s"
             return f"the link is waited for, at {rate}: {name} gets most through it"
