@@ -141,7 +141,10 @@ def test_the_first_page_has_the_figures_of_the_benchmarks() -> None:
     """Within what was measured there, to a tenth."""
     page, benchmarks = ((ROOT / f"docs/{name}.md").read_text() for name in ("index", "benchmarks"))
     row = r"^\| guest \| (\w+) \| multifd \| (.+?) \| rate \| \S+ \| (\S+) to (\S+) \|"
-    spreads = {tuple(each[:2]): each[2:] for each in re.findall(row, benchmarks, re.MULTILINE)}
+    spreads = {
+        (codec, "the fastest pipe" if against.startswith("best of") else against): spread
+        for codec, against, *spread in re.findall(row, benchmarks, re.MULTILINE)
+    }
     figures = re.findall(r"^\| (\w+) \| (.+) \| ([\d.]+) × \|$", page, re.MULTILINE)
     assert len(figures) > 5
     for codec, against, figure in figures:
