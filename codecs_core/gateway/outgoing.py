@@ -64,7 +64,9 @@ class Outgoing(Side):
         if downtime_limit is not None:
             self._settings["downtime-limit"] = round(downtime_limit * 1000)
         self._was_running = False
+        self._begun: Migration | None = None
         self._ended: list[Migration] = []
+        self._on_start = on_start
         self._on_end = on_end
         self._relay = Egress(
             f"unix:{self._socket}",
@@ -74,7 +76,7 @@ class Outgoing(Side):
             retry_for=retry_for,
             timeout=timeout,
             tls=tls,
-            on_start=on_start,
+            on_start=self._begin,
             on_end=self._end,
         )
 
@@ -132,6 +134,11 @@ class Outgoing(Side):
         self._set(self._settings)
         _admit(self._socket, self.monitor.user)
 
+    def _begin(self, migration: Migration) -> None:
+        self._begun = migration
+        if self._on_start is not None:
+            self._on_start(migration)
+
     def _end(self, migration: Migration) -> None:
         self._ended.append(migration)
         if self._on_end is not None:
@@ -143,15 +150,12 @@ class Outgoing(Side):
             time.sleep(LOOK)
         # The last bytes of the figures: the relay ends a moment after QEMU.
         give_up = time.monotonic() + PATIENCE
-        while self._relay.live() and time.monotonic() < give_up:
+        while self._relay.is_busy() and time.monotonic() < give_up:
             time.sleep(LOOK / 10)
         return self._look()
 
     def _look(self) -> MigrationProgress:
-        migrations = self._ended or self._relay.live()
-        return MigrationProgress.of(
-            self.monitor.run("query-migrate"), migrations[0] if migrations else None
-        )
+        return MigrationProgress.of(self.monitor.run("query-migrate"), self._begun)
 
     def _cancel(self) -> MigrationProgress:
         """Cancel the migration, and return how it has ended; it may be complete after all."""

@@ -60,7 +60,8 @@ class Migration:
     ingress, and there ``certificate``, too, which is the egress's under TLS. ``process`` is the
     source QEMU, where that is known. ``token``, ``codec`` (its name),
     ``methods`` and ``checksum`` are what the relays have agreed on, ``packing`` is how the egress
-    encodes. ``error`` is what it failed with, once it has ended.
+    encodes. ``error`` is what it failed with, once it has ``ended``; ``told``: nothing of it is
+    left, and its end was told.
     """
 
     peer: str
@@ -71,6 +72,7 @@ class Migration:
     bridge: Bridge | None = None
     error: BaseException | None = None
     ended: bool = False
+    told: bool = False
     token: uuid.UUID | None = None
     codec: str = ""
     methods: Methods = field(default_factory=dict)
@@ -238,6 +240,11 @@ class Relay:
         with self._lock:
             return [each for each in self._migrations if not each.ended]
 
+    def is_busy(self) -> bool:
+        """Tell whether a migration is under way, or the end of one is still to be told."""
+        with self._lock:
+            return any(not each.told for each in self._migrations)
+
     def _start(self, link: Link, first: bytes) -> None:
         live = self.live()
         if len(live) >= _MIGRATIONS:
@@ -248,7 +255,7 @@ class Relay:
             target=self._run, args=(migration, link, first), name="relay-migration", daemon=True
         )
         with self._lock:
-            self._migrations = [each for each in self._migrations if not each.ended]
+            self._migrations = [each for each in self._migrations if not each.told]
             self._migrations.append(migration)
         migration.thread.start()
 
@@ -271,8 +278,11 @@ class Relay:
             session.fail(error)
         finally:
             migration.ended = True
-            if bridge is not None or migration.error is not None:
-                self._let_go(migration, link)
+            try:
+                if bridge is not None or migration.error is not None:
+                    self._let_go(migration, link)
+            finally:
+                migration.told = True
 
     def _let_go(self, migration: Migration, link: Link) -> None:
         if migration.bridge is not None:

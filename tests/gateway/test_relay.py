@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from codecs_core.gateway import relay as relay_module
 from codecs_core.gateway.bridge import Bridge
 from codecs_core.gateway.egress import Egress, owner_of
 from codecs_core.gateway.ingress import Ingress
-from codecs_core.gateway.relay import Migration
+from codecs_core.gateway.relay import Migration, Relay
 from codecs_core.gateway.transcode import Restorer
 from codecs_core.transport.connect import dial
 from codecs_core.transport.link import Link
@@ -250,6 +251,30 @@ def test_every_codec_between_the_relays(
     assert [each.error for each in relays.ended] == [None, None]
     assert relays.destination.channels()[0] == bytes(source.data)
     assert method_of(get_codec(codec)) in (0, 1, 2, 4, 16, 31)
+
+
+def test_is_busy_until_the_end_of_the_last_was_told(
+    pair: Callable[..., Pair], channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the final figures of a migration finds them then."""
+    free, let_go = threading.Event(), Relay._let_go
+
+    def slowly(*arguments: Any) -> None:
+        assert free.wait(20)
+        let_go(*arguments)
+
+    monkeypatch.setattr(Relay, "_let_go", slowly)
+    relays = pair("none")
+    main = MainStream().start({"pc.ram": 1 << 20}).end().data
+    with ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(relays.migrate, main, {0: bytes(channel(0).send({1: 65}).data)})
+        relays.until(lambda: bool(relays.egress._migrations) and not relays.egress.live())
+        assert relays.egress.is_busy()
+        assert relays.ended == []
+        free.set()
+        moving.result(20)
+    relays.until(lambda: not relays.egress.is_busy())
+    assert len(relays.ended) == 2
 
 
 def test_one_after_another_and_several_at_once(pair: Callable[..., Pair], channel: Any) -> None:
