@@ -290,6 +290,8 @@ def test_one_after_another_and_several_at_once(pair: Callable[..., Pair], channe
         connection.close()
         # Whose a channel is, is certain only where one migration waits for any.
         relays.until_claimed(UUID(int=uuid))
+    # The destination does not know whose a channel is, and must not end a migration by another's.
+    relays.until(lambda: relays.destination.ended._value == 2)
     first.close()
     second.close()
     relays.wait(8)
