@@ -8,6 +8,7 @@ import random
 import re
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -120,9 +121,11 @@ def test_tells_what_it_uses_and_why() -> None:
     shown = json.loads(json.dumps(sent.as_dict()))
     assert shown["methods"] == sent.methods
     # One channel may have been fast enough for all of it.
-    busy = [each for each in shown["channels"] if each["methods"]]
-    assert busy
-    assert all(each["reason"] for each in busy)
+    by_channel: Counter[str] = Counter()
+    for channel in shown["channels"]:
+        by_channel.update(channel["methods"])
+        assert channel["reason"]
+    assert by_channel == sent.methods
     (first, *_), share = sent.methods, max(sent.methods.values()) / 24
     assert f"with auto ({first} {share:.0%}" in summary(sent)
 
@@ -424,7 +427,8 @@ class TestFailing:
 
             monkeypatch.setattr(encoder, "encode", failing)
             data = text(60)
-            copy, sent, received = transfer("tcp:127.0.0.1:0", data, codec=SEVERAL)
+            # One channel, so that it is certain whose turn it is when the codec fails: zstd's.
+            copy, sent, received = transfer("tcp:127.0.0.1:0", data, codec=SEVERAL, channels=1)
             assert copy == data
             assert sent.methods == received.methods
             return sent
@@ -444,10 +448,10 @@ class TestFailing:
     ) -> None:
         """Also where it is a defect of the plugin's: nobody has asked for just this codec."""
         sent = transfer_with(error)
-        assert sum(sent.methods.get(each, 0) for each in ("zstd", "zstd level 3")) == 6
+        assert sent.methods["zstd"] + sent.methods["zstd level 3"] == 6
         assert sum(sent.methods.values()) == 60
         reasons = " ".join(each.reason for each in sent.channels)
-        assert re.search("; zstd( level 3)? has failed: .*the device was reset", reasons)
+        assert re.search("; zstd has failed: .*the device was reset", reasons)
 
 
 @pytest.mark.parametrize("geometry", [Geometry(4096, 4096), Geometry(512, 2048)])
